@@ -1,0 +1,1 @@
+"""The commands `dcp` (copies) and `volcopy` (everything else)."""

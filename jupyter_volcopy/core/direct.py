@@ -1,0 +1,231 @@
+"""A running container's files without the engine: as root on its host, through `/proc/PID/root`.
+
+`DirectEngine` stands before an engine and answers for the containers it can prove to be what the
+engine says they are; everything else it passes on. It speaks the same contract, so the rules of a
+copy, its checks and its staging are the same code on both ways.
+
+**Identity.** The process the engine names must be of the container's cgroup, in our own user
+namespace, and its root must be the very overlay that inspect names. The root is opened once, and
+held by descriptor until the copy ends. Just before anything lands, the process must still be
+there, and the engine, asked again, must name the same process and start: else nothing of it counts,
+and the copy is made anew through the engine.
+
+**Nothing outside.** A path is resolved within that root by our own eyes, links and all, and then
+opened again from the root, component by component, never through a link: who swaps a directory for
+a link in between makes the copy fail. A file is held by `O_PATH` and looked at before it is opened,
+so a pipe or a device is never touched. What the kernel makes (`/proc`, `/sys`, `/dev`) is not
+reached this way. A push is staged (`Stage`) in a directory of its own beside where it lands.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from jupyter_volcopy.core.direct_archive import archive_at, list_at, measure_at, stat_at
+from jupyter_volcopy.core.direct_root import Root, in_kernel, same, why_not
+from jupyter_volcopy.core.localfs import local_error
+from jupyter_volcopy.errors import Conflict, NotFound, SourceChanged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from jupyter_volcopy.core.engine import ArchiveBody, ArchiveReader, Engine
+    from jupyter_volcopy.core.journal import Journal
+    from jupyter_volcopy.core.model import Container, Listing, Stat
+
+__all__ = ["DirectEngine"]
+
+_ROOT_USER = "0:0"
+
+
+class DirectEngine:
+    """An engine whose running containers are reached directly, where that is possible.
+
+    Args:
+        engine: knows the containers, and does all else.
+        journal: where temporaries are written down.
+        must: a container that cannot be reached directly is an error, not a matter for the engine.
+    """
+
+    def __init__(self, engine: Engine, journal: Journal, *, must: bool) -> None:
+        self.address = engine.address
+        self._engine: Any = engine
+        self._journal: Any = journal
+        self._must = must
+        self._roots: dict[str, Root] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def __enter__(self) -> DirectEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._roots:
+            self._roots.popitem()[1].close()
+
+    def container(self, name: str) -> Container:
+        """As `Engine.container`; from now on it is reached directly, if that is possible.
+
+        Raises:
+            Conflict: it is not, and must be.
+        """
+        found: Container = self._engine.container(name)
+        if found.id in self._roots:
+            return found
+        reason = why_not(self._engine, found)
+        if not reason:
+            try:
+                self._roots[found.id] = Root(found)
+            except Conflict as error:
+                reason = error.message
+        if reason and self._must:
+            raise Conflict(
+                f"{name} cannot be reached directly: {reason}", hint="use --access auto or api"
+            )
+        return found
+
+    def confirm(self) -> None:
+        """See, before something lands, that containers are still what they were, or let them go.
+
+        Raises:
+            SourceChanged: it ended or was started anew; tried again, the copy asks the engine.
+            Conflict: the same, where the engine must not be asked.
+        """
+        for root in [*self._roots.values()]:
+            known = root.container
+            try:
+                if root.alive() and same(known, self._engine.container(known.id)):
+                    continue
+            except NotFound:
+                pass
+            self._roots.pop(known.id).close()
+            text = f"{known.name} ended or was started anew while it was copied"
+            if self._must:
+                raise Conflict(text, hint="copy again")
+            raise SourceChanged(text)
+
+    def _at(self, container: str, user: str | None) -> Root | None:
+        return self._roots.get(container) if user in (None, _ROOT_USER) else None
+
+    # -- the contract
+
+    def stat(self, container: str, path: str, *, user: str | None = None) -> Stat:
+        """As `Engine.stat`."""
+        root = self._at(container, user)
+        if root is not None and not in_kernel(path, above=False):
+            try:
+                return stat_at(root, path)
+            except OSError:
+                pass  # the engine has the words for it
+        found: Stat = self._engine.stat(container, path, user=user)
+        return found
+
+    def can_rename(self, container: str, path: str) -> bool:
+        """No: where that is possible, `extract` does it by itself."""
+        return container not in self._roots and bool(self._engine.can_rename(container, path))
+
+    def can_list(self, container: str) -> bool:
+        """As `DockerEngine.can_list`."""
+        return container in self._roots or bool(self._engine.can_list(container))
+
+    def measure(self, container: str, path: str) -> tuple[int, int] | None:
+        """Entries and bytes below a directory whose archive says itself what it leaves out.
+
+        None where `open_archive` is the engine's, or it is too deep to be measured cheaply.
+        """
+        root = self._roots.get(container)
+        if root is None:
+            return None
+        try:
+            real = root.resolve(path, follow=True)
+            if in_kernel(real, above=True):
+                return None
+            return measure_at(root.open_directory(real))
+        except (OSError, RecursionError):
+            return None
+
+    def list_dir(
+        self,
+        container: str,
+        path: str,
+        *,
+        recursive: bool = False,
+        user: str | None = None,
+        budget: int | None = None,
+        most: int | None = None,
+    ) -> Listing:
+        """As `Engine.list_dir`, without the names of owners."""
+        root = self._at(container, user)
+        if root is not None:
+            try:
+                real = root.resolve(path, follow=True)
+                if not in_kernel(real, above=True):
+                    return list_at(root, real, path, recursive)
+            except OSError:
+                pass
+        found: Listing = self._engine.list_dir(
+            container, path, recursive=recursive, user=user, budget=budget, most=most
+        )
+        return found
+
+    def open_archive(
+        self, container: str, path: str, *, user: str | None = None, live: bool = False
+    ) -> ArchiveReader:
+        """As `Engine.open_archive`."""
+        root = self._at(container, user)
+        if root is not None:
+            try:
+                found = archive_at(root, path)
+            except OSError:
+                found = None
+            if found is not None:
+                return found
+        reader: ArchiveReader = self._engine.open_archive(container, path, user=user, live=live)
+        return reader
+
+    def stages(self, container: str, directory: str, *, copy_uid_gid: bool) -> bool:
+        """Whether `extract` of this container stages by itself."""
+        root = self._roots.get(container)
+        return root is not None and not copy_uid_gid and not in_kernel(directory, above=False)
+
+    def extract(
+        self,
+        container: str,
+        directory: str,
+        body: ArchiveBody,
+        *,
+        copy_uid_gid: bool = False,
+        user: str | None = None,
+        live: bool = False,
+    ) -> None:
+        """As `Engine.extract`; the items of a `PushBody` are staged and given their names here."""
+        from jupyter_volcopy.core.direct_push import InsideJournal, extract_at, remove_left
+
+        root = self._at(container, user)
+        items = getattr(body, "items", None)
+        hidden = getattr(body, "hidden", "")
+        if root is not None and body.seal is not None and hidden:
+            remove_left(root, directory, hidden)
+        elif root is not None and items is not None and not copy_uid_gid:
+            try:
+                real = root.resolve(directory, follow=True)
+                ours = not in_kernel(real, above=False)
+                if not ours and not live:
+                    raise OSError(errno.EPERM, "made by the kernel")
+                fd = root.open_directory(real) if ours else -1
+            except FileNotFoundError:
+                from jupyter_volcopy.core.answers import missing_path
+
+                raise missing_path(root.container.name, directory) from None
+            except OSError as error:  # not a matter for the engine: it would not stage this body
+                raise local_error(error, "open", directory) from None
+            if ours:
+                inside = InsideJournal(self._journal, self.address, container, directory)
+                extract_at(fd, directory, body, inside, self.confirm)
+                return
+            # /dev/shm: by a program in the container, which stages by itself
+        self._engine.extract(
+            container, directory, body, copy_uid_gid=copy_uid_gid, user=user, live=live
+        )

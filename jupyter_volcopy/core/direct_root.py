@@ -1,0 +1,223 @@
+"""The root of a running container, proven to be that and held by descriptor (see `direct`)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as bits
+
+from jupyter_volcopy.core.here import is_here
+from jupyter_volcopy.core.localfs import DIRECTORY_FLAGS
+from jupyter_volcopy.core.paths import base_name, decode, encode, parent
+from jupyter_volcopy.errors import Conflict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jupyter_volcopy.core.engine import Engine
+    from jupyter_volcopy.core.model import Container
+
+__all__ = ["Root", "close_fd", "in_kernel", "same", "why_not"]
+
+_LINKS = 255  # as the engine: links followed in one path
+_KERNEL = ("/dev", "/proc", "/sys")
+_RUNTIMES = ("crun", "io.containerd.runc.v2", "runc")  # a process of theirs is one of this kernel
+
+
+def why_not(engine: Engine, container: Container) -> str:
+    """Why a container cannot be reached directly, as far as that is seen from outside; or ""."""
+    host = container.raw.get("HostConfig") or {}
+    added = {str(cap).upper().removeprefix("CAP_") for cap in host.get("CapAdd") or ()}
+    if os.geteuid():
+        return "only root may look into the files of a container"
+    if container.state != "running" or container.pid <= 0:
+        return f"the container is {container.state}"
+    if host.get("Privileged") or added & {"ALL", "SYS_ADMIN"}:
+        return "the container may mount what it likes"
+    runtime = str(host.get("Runtime") or "runc")
+    if runtime not in _RUNTIMES:
+        return f"its files are those of another kernel's view ({runtime})"
+    if os.path.exists("/sys/fs/selinux/enforce"):
+        return "files need SELinux labels that only the engine gives"
+    if not is_here(engine.address):
+        return "the engine is not proven to be on this machine"
+    return ""
+
+
+class Root:
+    """The root of a running container, held by descriptor.
+
+    Args:
+        container: as the engine described it just now.
+
+    Raises:
+        Conflict: the process is not that of the container; the text says what differs.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.fd = self._process = -1
+        try:
+            self._process = os.open(
+                f"/proc/{container.pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            )
+            if container.id.encode() not in _read(self._process, "cgroup"):
+                raise Conflict("the process is not of the container's cgroup")
+            self.fd = os.open(
+                "root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._process
+            )
+            self._check_mount(_read(self._process, "mountinfo"))
+            # Last: a process can take itself into users and mounts of its own, but never back.
+            if self._namespace("user") != _inode(os.stat("/proc/self/ns/user")):
+                raise Conflict("the container has users of its own (userns-remap or rootless)")
+            self._mounts = self._namespace("mnt")
+        except OSError as error:
+            self.close()
+            raise Conflict(f"its process cannot be looked at: {error.strerror}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _namespace(self, name: str) -> tuple[int, int]:
+        return _inode(os.stat("ns/" + name, dir_fd=self._process))
+
+    def alive(self) -> bool:
+        """Whether the very process whose root this is still runs, and so its mounts are there."""
+        try:
+            return self._namespace("mnt") == self._mounts
+        except OSError:
+            return False
+
+    def _check_mount(self, table: bytes) -> None:
+        """The root must be the overlay that the engine made, seen from its top."""
+        driver = self.container.raw.get("GraphDriver") or {}
+        upper = str((driver.get("Data") or {}).get("UpperDir") or "")
+        device = os.fstat(self.fd).st_dev
+        number = b"%d:%d" % (os.major(device), os.minor(device))
+        option = b"upperdir=" + encode(upper)
+        for line in table.split(b"\n"):
+            fields = line.split(b" ")
+            here = len(fields) > 9 and fields[3:5] == [b"/", b"/"] and fields[2] == number
+            if here and upper and option in fields[-1].split(b","):
+                return
+        raise Conflict("its root is not a file system that the engine says it has")
+
+    def close(self) -> None:
+        """Let go of it."""
+        close_fd(self.fd)
+        close_fd(self._process)
+        self.fd = self._process = -1
+
+    # -- paths
+
+    def resolve(self, path: str, *, follow: bool) -> str:
+        """`path` with links resolved inside the root, whether it is there or not.
+
+        Args:
+            path: absolute.
+            follow: the last component too.
+
+        Raises:
+            OSError: ELOOP, or what the kernel says.
+        """
+        todo = encode(path).split(b"/")[::-1]
+        done: list[bytes] = []
+        held = [os.dup(self.fd)]  # of the directories in `done`; -1 where there is none
+        links = 0
+        try:
+            while todo:
+                part = todo.pop()
+                if part in (b"", b"."):
+                    continue
+                if part == b"..":
+                    if done:
+                        done.pop()
+                        close_fd(held.pop())
+                    continue
+                last = not any(rest not in (b"", b".") for rest in todo)
+                at, below = held[-1], -1
+                if at >= 0:
+                    try:
+                        mode = os.stat(part, dir_fd=at, follow_symlinks=False).st_mode
+                    except FileNotFoundError:
+                        mode = 0
+                    if bits.S_ISLNK(mode) and (follow or not last):
+                        links += 1
+                        if links > _LINKS:
+                            raise OSError(errno.ELOOP, "too many links")
+                        text = os.readlink(part, dir_fd=at)
+                        if text.startswith(b"/"):
+                            while done:
+                                done.pop()
+                                close_fd(held.pop())
+                        todo.extend(text.split(b"/")[::-1])
+                        continue
+                    if bits.S_ISDIR(mode):
+                        below = os.open(part, DIRECTORY_FLAGS | os.O_PATH, dir_fd=at)
+                done.append(part)
+                held.append(below)
+        finally:
+            for fd in held:
+                close_fd(fd)
+        return "/" + decode(b"/".join(done))
+
+    def open_directory(self, path: str) -> int:
+        """A descriptor of the directory at the resolved `path`; no link is followed.
+
+        Raises:
+            OSError: as the kernel says.
+        """
+        fd = os.dup(self.fd)
+        try:
+            for part in encode(path).split(b"/"):
+                if part:
+                    below = os.open(part, DIRECTORY_FLAGS, dir_fd=fd)
+                    os.close(fd)
+                    fd = below
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def stat(self, path: str) -> os.stat_result:
+        """What stands at the resolved `path`, not followed."""
+        if path == "/":
+            return os.fstat(self.fd)
+        fd = self.open_directory(parent(path))
+        try:
+            return os.stat(encode(base_name(path)), dir_fd=fd, follow_symlinks=False)
+        finally:
+            os.close(fd)
+
+
+def _inode(info: os.stat_result) -> tuple[int, int]:
+    return info.st_dev, info.st_ino
+
+
+def _read(process: int, name: str) -> bytes:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)
+    try:
+        found = bytearray()
+        while piece := os.read(fd, 1 << 16):
+            found += piece
+        return bytes(found)
+    finally:
+        os.close(fd)
+
+
+def close_fd(fd: int) -> None:
+    """Close a descriptor, if it is one."""
+    if fd >= 0:
+        os.close(fd)
+
+
+def in_kernel(path: str, *, above: bool) -> bool:
+    """Whether `path` lies in what the kernel makes, or (with `above`) holds it."""
+    for place in _KERNEL:
+        if path == place or path.startswith(place + "/"):
+            return True
+    return above and path == "/"
+
+
+def same(one: Container, other: Container) -> bool:
+    """Whether both are the same container, started at the same moment."""
+    return (one.id, one.pid, one.started) == (other.id, other.pid, other.started)
