@@ -31,6 +31,7 @@ __all__ = ["look_again", "look_again_below", "refuse_below"]
 
 _MANY = 200  # files asked for one by one
 _SECOND = 1_000_000_000
+_TICK = 10_000_000  # nanoseconds by which the kernel's time of a file may lie behind the clock
 _HINT = "copy again when nobody writes there, or take it as it is with --inconsistent"
 
 
@@ -101,18 +102,27 @@ def _changed_below(
             :_MANY
         ]
     ours = bool(large) and is_here(run.engine.address)  # then its clock is ours
+    since = inventory.began - _TICK if ours else None
     for item in large:
         after = _stat(run, source, join(plain, item.name))
         if after is None:
             continue
-        meanwhile = ours and item.mtime_ns < inventory.began <= after.mtime_ns
-        if (
-            meanwhile
-            or after.size != item.size
-            or after.mtime_ns // _SECOND != item.mtime_ns // _SECOND
-        ):
+        if after.size != item.size or _later(item.mtime_ns, after.mtime_ns, since):
             found[item.name] = item.size, after
     return found
+
+
+def _later(listed: int, now: int, since: int | None) -> bool:
+    """Whether a file was written after it was listed, as far as its time tells.
+
+    Args:
+        listed: its time in nanoseconds then.
+        now: its time in nanoseconds; some programs tell whole seconds only.
+        since: when the listing began, by the same clock; None where that is not known.
+    """
+    if listed % _SECOND and now % _SECOND:
+        return now != listed
+    return now // _SECOND != listed // _SECOND or (since is not None and since <= now)
 
 
 def look_again_below(

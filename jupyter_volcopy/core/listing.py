@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["can_list", "has_program", "list_by_archive", "list_directory", "stat_by_program"]
 
 _GNU = r"%P\0%y\0%m\0%U\0%G\0%u\0%g\0%s\0%T@\0%l\0"
-_BUSYBOX = "//%f %u %g %U %G %s %Y %n|%N"
+_BUSYBOX = "//{}%f %u %g %U %G %s %Y %n|%N"
+_DIRECTORY, _OTHER, _ANY = "d", "o", "a"  # what `find` took it for, in front of each record
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the engine's own default
+_RACED = (b"No such file or directory", b"Not a directory", b"Too many levels of symbolic links")
 _KILLED = 128  # an exit status above: by a signal
 _USUAL = ("/usr/bin", "/bin")
 _FEW = 5000  # up to so many entries a program is asked for one by one
@@ -135,12 +137,14 @@ def _by_program(
         if result.exit_code and not result.stdout:
             _explain(engine, container, path, user)
             return None
+        raced = any(words in result.stderr for words in _RACED)
         if way == "gnu":
             entries = _parse_gnu(result.stdout, b"")
         else:
-            entries = _parse_busybox(result.stdout, encode(join(path, ".")) + b"/")
+            entries, other = _parse_busybox(result.stdout, encode(join(path, ".")) + b"/")
+            raced = raced or other
         entries.sort(key=lambda entry: encode(entry.name))
-        return Listing(path, tuple(entries), complete=not result.exit_code)
+        return Listing(path, tuple(entries), complete=not result.exit_code, raced=raced)
     engine.listers[container] = "none"
     return None
 
@@ -194,7 +198,10 @@ def _first_by_program(
         return None
     result = engine.execute(container, _look(way, wanted), user=user)
     start = encode(join(path, ".")) + b"/"
-    entries = (_parse_gnu if way == "gnu" else _parse_busybox)(result.stdout, start)
+    if way == "gnu":
+        entries = _parse_gnu(result.stdout, start)
+    else:
+        entries, _ = _parse_busybox(result.stdout, start)
     entries.sort(key=lambda entry: encode(entry.name))
     return Listing(path, tuple(entries), more=True, total=len(names))
 
@@ -223,17 +230,23 @@ def _look(way: str, paths: list[str]) -> list[str]:
     """The program that tells of some paths what `_find` tells of all."""
     if way == "gnu":
         return ["find", *paths, "-maxdepth", "0", "-printf", _GNU.replace("%P", "%p")]
-    return ["stat", "-c", _BUSYBOX, *paths]
+    return ["stat", "-c", _BUSYBOX.format(_ANY), *paths]
 
 
 def _find(way: str, path: str, recursive: bool) -> list[str]:
     argv = ["find", join(path, "."), "-mindepth", "1"]
     if not recursive:
         argv += ["-maxdepth", "1"]
-    argv += ["-printf", _GNU] if way == "gnu" else ["-exec", "stat", "-c", _BUSYBOX, "{}", "+"]
-    if recursive and path == "/":  # the kernel's own trees are no files to anybody
-        argv += ["(", "-path", "/./proc", "-o", "-path", "/./sys", ")", "-prune"]
-    return argv
+    # the kernel's own trees are no files to anybody
+    prune = ["(", "-path", "/./proc", "-o", "-path", "/./sys", ")", "-prune"]
+    last = prune if recursive and path == "/" else []
+    if way == "gnu":
+        return [*argv, "-printf", _GNU, *last]
+    # No brackets round these two: busybox forgets what is gathered (`+`) inside of brackets.
+    mark, other = (
+        ["-exec", "stat", "-c", _BUSYBOX.format(one), "{}", "+"] for one in (_DIRECTORY, _OTHER)
+    )
+    return [*argv, "-type", "d", *mark, *last, "-o", "!", "-type", "d", *other]
 
 
 def _explain(engine: DockerEngine, container: str, path: str, user: str | None) -> None:
@@ -292,23 +305,30 @@ def _parse_gnu(out: bytes, start: bytes) -> list[ListedEntry]:
     return found
 
 
-def _parse_busybox(out: bytes, start: bytes) -> list[ListedEntry]:
+def _parse_busybox(out: bytes, start: bytes) -> tuple[list[ListedEntry], bool]:
+    """The entries, and whether one was something else when `find` came by than when it was told of.
+
+    What is told is asked after the walk: a link that became a directory meanwhile would seem empty.
+    """
     if not out:
-        return []
+        return [], False
     if not out.startswith(b"//") or not out.endswith(b"\n"):
         raise _garbage()
     found: list[ListedEntry] = []
+    raced = False
     pending = b""
     for piece in out[2:-1].split(b"\n//"):
         record = pending + b"\n//" + piece if pending else piece
-        entry = _busybox_record(record, start)
+        mark, entry = record[:1].decode(errors="replace"), _busybox_record(record[1:], start)
         # A link's target may hold the separator: then the record goes on.
         pending = b"" if entry else record
         if entry:
             found.append(entry)
+            if mark != _ANY and (mark == _DIRECTORY) != (entry.kind is Kind.DIRECTORY):
+                raced = True
     if pending:
         raise _garbage()
-    return found
+    return found, raced
 
 
 def _busybox_record(record: bytes, start: bytes) -> ListedEntry | None:

@@ -228,6 +228,7 @@ class Listing(Record, Value):
         complete: False when a budget ended the listing early.
         more: there are more entries, and only the first were asked for.
         total: how many there are in all; None where that is not known.
+        raced: something in it came or went under the hands of the program that listed it.
     """
 
     path: str
@@ -235,6 +236,7 @@ class Listing(Record, Value):
     complete: bool = True
     more: bool = False
     total: int | None = None
+    raced: bool = False
 
 
 class Mount(Record, Value):

@@ -30,6 +30,7 @@ __all__ = ["Inventory", "finish", "pull", "pull_stream"]
 
 Wants: TypeAlias = "Callable[[str, Kind, int, int], str | None]"
 
+_LISTED = 3  # times a directory is listed that changes meanwhile
 ROOM_MATTERS = 64 << 10
 """Bytes from which free space is looked at before anything is written."""
 
@@ -45,6 +46,7 @@ class Inventory:
     Attributes:
         entries: what was listed.
         complete: False where the program that listed it failed on something: there may be more.
+        raced: each time it was listed, something came or went meanwhile: there may be more.
         unread: directories that could not be read.
         began: time in nanoseconds before it was listed.
         least_bytes: that its files surely hold: what may be a second name of a file counts once.
@@ -54,14 +56,21 @@ class Inventory:
         self.began = time.time_ns()
         self.entries: tuple[ListedEntry, ...] = ()
         self.complete = True
+        self.raced = False
         self.unread: list[str] = []
+        self._typed = source.typed
         measure = None if run.options.update else getattr(run.engine, "measure", None)
         found = measure(source.container.id, clean(path)) if measure is not None else None
         if found is not None:
             run.meter.entries_total, run.meter.bytes_total = found[0] + 1, found[1]
             self.least_bytes = found[1]
             return
-        listing = run.engine.list_dir(source.container.id, clean(path), recursive=True)
+        for _ in range(_LISTED):
+            listing = run.engine.list_dir(source.container.id, clean(path), recursive=True)
+            if not listing.raced:
+                break
+            run.cancel.check()
+        self.raced = listing.raced
         self.entries = listing.entries
         self.complete = listing.complete
         run.meter.entries_total = len(self.entries) + 1
@@ -81,8 +90,14 @@ class Inventory:
             seen: paths the archives held, whether they were wanted or not.
             into: gets the notes.
         """
+        if self.raced:
+            text = "changed all the time while it was listed: whether all of it came is not known"
+            into.failed.append(Note(self._typed, text, "changed"))
         for name in self.unread:
             into.failed.append(Note(name, "the directory could not be read", "unreadable"))
+        for name in self._filled(seen):
+            text = "was listed as empty and did not come empty: whether all of it came is not known"
+            into.failed.append(Note(name, text, "changed"))
         for item in self.entries:
             name, kind = item.name, item.kind
             if name in seen:
@@ -96,6 +111,19 @@ class Inventory:
                 into.failed.append(
                     Note(name, "did not come: it vanished or could not be read", "vanished")
                 )
+
+
+    def _filled(self, seen: set[str]) -> list[str]:
+        """Directories that were listed without anything in them, and came with something.
+
+        busybox's `find` does not look into a link, and what it tells of it is asked later: when it
+        has become a directory meanwhile, it seems empty.
+        """
+        empty = {item.name for item in self.entries if item.kind is Kind.DIRECTORY}
+        empty -= {item.name.rpartition("/")[0] for item in self.entries}
+        if not empty:
+            return []
+        return sorted(empty & {name.rpartition("/")[0] for name in seen if name[-1:] != "/"})
 
 
 def _open(run: Run, source: Place, path: str, live: bool) -> ArchiveReader:
