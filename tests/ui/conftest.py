@@ -125,9 +125,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def open_panel(page: playwright.Page) -> None:
-    """Show the side panel."""
-    page.locator("[data-id='jupyter-volcopy-panel']").click()
-    page.locator("#jupyter-volcopy-panel").wait_for()
+    """Show the side panel. A click on its tab hides it where it is shown already."""
+    found = page.locator("#jupyter-volcopy-panel")
+    for _ in range(6):
+        if not found.is_visible():
+            page.locator(".jp-SideBar [data-id='jupyter-volcopy-panel']").click()
+        try:
+            return found.wait_for(timeout=WAIT / 6)
+        except playwright.TimeoutError:
+            continue  # Lab was restoring its layout
+    found.wait_for(timeout=1)
 
 
 @pytest.fixture
