@@ -74,6 +74,9 @@ class ArchiveBody(Protocol):
         seal: a random text which the engine's failure answer must contain for the push to count as
             done (see `push`: the last entry cannot be made, which removes the hidden name); None
             where a plain 200 means done.
+
+    It may have an attribute `only`: the name of what it holds where that is one entry and no
+    directory, else ""; known once it was read.
     """
 
     length: int | None

@@ -5,6 +5,10 @@ put in place with `mv`, which on one file system is a rename: the old file or th
 between. Directories that exist on both sides are merged. What does not fit (a directory where a
 file is to go) is found before anything is moved. All of it with that user's rights, so that links
 in the container gain nobody anything.
+
+Each program started costs the engine as much as a whole archive. So a single file is moved without
+a look around, since a rename cannot put it in the place of a directory, and what is wrong is looked
+for where a program says that something is.
 """
 
 from __future__ import annotations
@@ -56,21 +60,41 @@ def extract_by_program(
         raise EngineError("a sealed archive is for the engine itself, not for a program")
     container = engine.container(container).id
     directory = clean(directory)
+    stage = join(directory, STAGE_PREFIX + os.urandom(8).hex())
+    run = _Runner(engine, container, user)
+    try:
+        run(["mkdir", "-m", "700", "--", stage], f"writing in {directory}")
+    except VolcopyError:
+        _explain(engine, container, directory, user)
+        raise
+    try:
+        _unpack(engine, container, stage, body, user)
+        only = getattr(body, "only", "")
+        if not only or not _move(run, join(stage, only), directory):
+            _Placing(engine, run, stage, directory).place()
+    finally:
+        _remove(run, stage)
+
+
+def _explain(engine: DockerEngine, container: str, directory: str, user: str) -> None:
+    """Raise for a directory that cannot be one."""
     try:
         stat = stat_by_program(engine, container, join(directory, "."), user)
     except NoSuchPath:
         stat = stat_by_program(engine, container, directory, user)  # said by its own name
     if stat.kind is not Kind.DIRECTORY:
         raise NotADirectory(f"{directory} is not a directory", container=container, path=directory)
-    stage = join(directory, STAGE_PREFIX + os.urandom(8).hex())
-    run = _Runner(engine, container, user)
-    run(["mkdir", "-m", "700", "--", stage], f"writing in {directory}")
+
+
+def _move(run: _Runner, path: str, directory: str) -> bool:
+    """Put a single entry, no directory, in place; False where that is to be looked at."""
+    if not _plain(path):
+        return False
     try:
-        _unpack(engine, container, stage, body, user)
-        run(["chmod", "700", "--", stage], f"writing in {directory}")
-        _Placing(engine, run, stage, directory).place()
-    finally:
-        _remove(run, stage)
+        run(["mv", "-f", "--", path, directory.rstrip("/") + "/"], "")
+    except VolcopyError:
+        return False
+    return True
 
 
 class _Runner:
@@ -148,6 +172,8 @@ class _Placing:
 
     def place(self) -> None:
         """Find conflicts, then move."""
+        # The archive may have changed the mode of the directory it was unpacked in.
+        self._run(["chmod", "700", "--", self._stage], f"writing in {self._directory}")
         for entry in self._list(self._stage, True):
             self._children.setdefault(entry.name.rpartition("/")[0], []).append(entry)
         tops = {entry.name: entry for entry in self._children.get("", ())}

@@ -51,7 +51,6 @@ from jupyter_volcopy.errors import (
     Conflict,
     LimitExceeded,
     NoSuchPath,
-    NotADirectory,
     UsageError,
     VolcopyError,
 )
@@ -351,12 +350,7 @@ class _One:
         except NoSuchPath:
             stat = None
         if stat is None:
-            found = self.engine.stat(self.container.id, join(directory, "."))
-            if found.kind is Kind.SYMLINK:
-                found = self.engine.stat(self.container.id, found.link_target)
-            if found.kind is not Kind.DIRECTORY:
-                raise NotADirectory(f"{directory} is not a directory")
-            return {}
+            return {}  # whether its directory is one, the copy sees
         own = ListedEntry(name, stat.kind, stat.mode, 0, 0, stat.size, stat.mtime_ns)
         if stat.kind is not Kind.DIRECTORY:
             return {name: own}

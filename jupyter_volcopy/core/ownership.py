@@ -11,6 +11,8 @@ import os
 
 from jupyter_volcopy.core.engine import Engine
 from jupyter_volcopy.core.options import CopyOptions
+from jupyter_volcopy.core.paths import join
+from jupyter_volcopy.core.plan import Landing
 from jupyter_volcopy.core.report import Note, Report
 from jupyter_volcopy.core.tar_reader import TarReader
 from jupyter_volcopy.core.transfer import Place, Run
@@ -25,13 +27,16 @@ __all__ = ["directory_owner", "pull_owner", "push_owner"]
 _MAX_ID = (1 << 32) - 2
 
 
-def push_owner(run: Run, destination: Place, directory: str) -> tuple[int, int] | None:
+def push_owner(
+    run: Run, destination: Place, directory: str, landing: Landing | None = None
+) -> tuple[int, int] | None:
     """Uid and gid of everything pushed, or None to keep the numbers of the source.
 
     Args:
         run: the transfer; its options `chown` and `safe` count.
         destination: the container's side.
         directory: absolute: where the top lands.
+        landing: what was seen at the destination.
 
     Raises:
         UsageError, NotFound: no such owner.
@@ -44,6 +49,8 @@ def push_owner(run: Run, destination: Place, directory: str) -> tuple[int, int] 
         from jupyter_volcopy.core.owners import lookup
 
         return lookup(run.engine, destination.container.id, spec)
+    if landing is not None and landing.owner and landing.is_dir and landing.path == directory:
+        return landing.owner
     if options.parents:
         from jupyter_volcopy.core.ancestors import nearest
 
@@ -55,7 +62,13 @@ def push_owner(run: Run, destination: Place, directory: str) -> tuple[int, int] 
 def directory_owner(
     engine: Engine, container: str, directory: str, *, live: bool = False
 ) -> tuple[int, int]:
-    """Uid and gid of a directory: from the first header of its archive, in any state."""
+    """Uid and gid of a directory: from the first header of its archive, in any state.
+
+    Where a program looks, as the user of the container, it has told already.
+    """
+    found = engine.stat(container, join(directory, "."))
+    if found.uid is not None and found.gid is not None:
+        return found.uid, found.gid
     path = directory if directory != "/" else "/."
     reader = engine.open_archive(container, path, live=live)
     try:

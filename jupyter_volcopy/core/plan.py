@@ -45,6 +45,7 @@ class Landing(Value):
         exists, is_dir: after following.
         ends_as_dir: spelled with a trailing `/` or `/.`.
         ends_in_dot: spelled with a trailing `/.`: it must be there.
+        owner: uid and gid of what is there, where they were told.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Landing(Value):
     is_dir: bool
     ends_as_dir: bool = False
     ends_in_dot: bool = False
+    owner: tuple[int, int] | None = None
 
 
 class Placement(Value):

@@ -95,9 +95,11 @@ class PushBody:
     Attributes:
         whole: everything lies under a hidden name until all of it is there: a file that may not get
             its name is left out, or, where it is out already, `spoiled` is set.
+        only: see `ArchiveBody`.
     """
 
     whole = False
+    only = ""
     spoiled = False
     length: int | None = None
     left = False
@@ -134,6 +136,7 @@ class PushBody:
         meter, cancel = self.meter, self.cancel
         buffer = bytearray()
         opened: list[Entry] = []  # directories whose content is being sent, outermost first
+        first = True
         for item in self.items:
             if cancel.asked:
                 self.stopped = True
@@ -141,6 +144,9 @@ class PushBody:
                     os.close(item.open()[0])
                 break
             entry = item.entry
+            alone = first and entry.kind is not Kind.DIRECTORY and "/" not in entry.name
+            self.only = entry.name if alone else ""
+            first = False
             meter.current = entry.name.replace(*self.shown, 1) if self.shown else entry.name
             while opened and not entry.name.startswith(opened[-1].name + "/"):
                 buffer += encode_entry(opened.pop())

@@ -244,7 +244,8 @@ def container_landing(
         raise NotADirectory(
             f"no such directory: {container.name}:{typed}", hint="a file of that name is there"
         )
-    return Landing(plain, True, found.is_dir, as_dir)
+    owner = None if found.uid is None or found.gid is None else (found.uid, found.gid)
+    return Landing(plain, True, found.is_dir, as_dir, owner=owner)
 
 
 def _stat(engine: Engine, container: Container, path: str, user: str | None) -> Stat | None:

@@ -112,7 +112,6 @@ class Inventory:
                     Note(name, "did not come: it vanished or could not be read", "vanished")
                 )
 
-
     def _filled(self, seen: set[str]) -> list[str]:
         """Directories that were listed without anything in them, and came with something.
 

@@ -94,7 +94,7 @@ def _push(
     placement = place(source, landing, destination.typed)
     destination.reach.check_writable(placement.path, destination.typed)
     with _tree(source, follow_all=options.follow_all) as tree:
-        chosen = _outgoing_options(run, destination, placement, wants)
+        chosen = _outgoing_options(run, destination, placement, landing, wants)
         standing: Standing | None = None
         if landing.exists and (options.update or options.no_clobber or options.backup):
             standing, chosen = _standing(run, destination, placement, source, tree, chosen)
@@ -160,7 +160,7 @@ def _push(
     report.failed.extend(outgoing.failed)
     report.replaced += survey.replaced
     report.created += max(0, outgoing.files - survey.replaced)
-    if outgoing.files and not source.is_dir:
+    if outgoing.files and not source.is_dir and sent is None:
         _look_after(run, destination, placement, outgoing.bytes)
     if sent is not None:
         from jupyter_volcopy.core.verify import verify_arrived
@@ -223,11 +223,11 @@ def _known(landing: Landing, placement: Placement) -> bool | None:
 
 
 def _outgoing_options(
-    run: Run, destination: Place, placement: Placement, wants: Wants | None
+    run: Run, destination: Place, placement: Placement, landing: Landing, wants: Wants | None
 ) -> OutgoingOptions:
     options = run.options
     return OutgoingOptions(
-        owner=push_owner(run, destination, placement.directory),
+        owner=push_owner(run, destination, placement.directory, landing),
         safe=options.safe,
         keep_links=options.keep_links,
         skip_bad_links=options.skip_bad_links,

@@ -116,11 +116,15 @@ class SafeArchive:
         seal: text of the seal that its last entry carries, or None.
         max_entries: how many it may have.
 
+    Attributes:
+        only: see `ArchiveBody`.
+
     Raises:
         UnsafeEntry, CutStream, LimitExceeded: it is no archive that may be unpacked.
     """
 
     length: int | None = None
+    only = ""
 
     def __init__(
         self, upload: Upload, directory: str, seal: str | None, *, max_entries: int | None = None
@@ -184,6 +188,7 @@ class SafeArchive:
     def __iter__(self) -> Iterator[bytes | bytearray | memoryview | FilePart]:
         buffer = bytearray()
         content: dict[str, tuple[Entry, int]] = {}
+        begun = False
         for entry, offset in self._entries():
             if entry.kind in _SPECIAL:
                 continue
@@ -199,6 +204,9 @@ class SafeArchive:
                     safe = replace(first, name=entry.name)
                 else:
                     safe.link = target
+            alone = not begun and safe.kind is not Kind.DIRECTORY and "/" not in safe.name
+            self.only = safe.name if alone else ""
+            begun = True
             buffer += encode_entry(safe)
             if safe.kind is not Kind.FILE:
                 continue
