@@ -35,12 +35,12 @@ def run(*argv: str, env: dict[str, str] | None = None) -> str:
 
 
 @contextmanager
-def containers(count: int) -> Iterator[list[str]]:
+def containers(count: int, *flags: str) -> Iterator[list[str]]:
     """Running containers of the test image."""
     names = [f"perf-doors-{os.getpid()}-{n}" for n in range(count)]
     try:
         for name in names:
-            run("docker", "run", "-d", "--network", "none", "--name", name, IMAGE, "sleep", "100000")
+            run("docker", "run", "-d", "--network", "none", "--name", name, *flags, IMAGE, "sleep", "100000")
         yield names
     finally:
         subprocess.run(["docker", "rm", "-fv", *names], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -190,11 +190,105 @@ def process(rounds: int) -> str:
     return "\n".join(lines)
 
 
+class Ready:
+    """A tar that is there already, as the body of an upload."""
+
+    seal = None
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, os.O_RDONLY)
+        self.length = os.fstat(self.fd).st_size
+
+    def __iter__(self) -> Iterator[object]:
+        from jupyter_volcopy.core.engine import FilePart
+
+        yield FilePart(self.fd, 0, self.length)
+
+
+def floors(rounds: int, scale: float) -> str:
+    """What no way of copying can undercut: the engine's own part, a program, `cp -a`, Python's start; nothing is checked or staged."""
+    sys.path.insert(0, str(ROOT))
+    import gen
+    from jupyter_volcopy.core.discovery import open_engine
+
+    heads = ["", "archive read, not written", "a program started before", "a ready archive sent", "`cp -a` out", "`cp -a` in"]
+    lines = ["| floor; ratio to `docker cp` (of minima) | " + " | ".join(heads[1:]) + " |", "| --- " * len(heads) + "|"]
+    buffer = memoryview(bytearray(1 << 20))
+    started: list[tuple[list[float], list[float]]] = []
+    engine = open_engine()
+    try:
+        for kind in ("big", "small", "tree", "folder", "listing", "notebook"):
+            with containers(1) as (name,), tempfile.TemporaryDirectory(dir=MEMORY) as work:
+                known = engine.container(name)
+                source = os.path.join(work, kind)
+                gen.KINDS[kind](source, scale)
+                if kind in ("big", "notebook"):
+                    source = os.path.join(source, os.listdir(source)[0])
+                leaf, root = os.path.basename(source), f"/proc/{known.pid}/root"
+                tar = os.path.join(work, "ready.tar")
+                run("tar", "-cf", tar, "-C", os.path.dirname(source), leaf)
+                run("docker", "exec", name, "mkdir", "/data")
+                run("docker", "cp", "-q", source, f"{name}:/data/")
+                made = 0
+
+                def fresh(inside: bool) -> str:
+                    nonlocal made
+                    made += 1
+                    path = f"/to{made}" if inside else os.path.join(work, f"to{made}")
+                    os.mkdir(root + path if inside else path)
+                    return path
+
+                def read(before: bool) -> None:
+                    if before:
+                        engine.execute(known.id, ["true"], user="0:0")
+                    archive = engine.open_archive(known.id, f"/data/{leaf}")
+                    while archive.readinto(buffer):
+                        pass
+                    archive.close()
+
+                def copied(*argv: str) -> Callable[[int], float]:
+                    """Seconds of a command; `@` is a fresh directory here, `#` one in the container."""
+
+                    def side(turn: int) -> float:
+                        words = [word.replace("@", fresh(False)) if "@" in word else word for word in argv]
+                        words = [word.replace("#", fresh(True)) if "#" in word else word for word in words]
+                        return timed(lambda: run(*words))
+
+                    return side
+
+                def sent(turn: int) -> float:
+                    place = fresh(True)
+                    return timed(lambda: engine.extract(known.id, place, Ready(tar)))
+
+                times = in_turn(
+                    rounds if kind in ("big", "small", "tree") else 4 * rounds,
+                    {
+                        "pull": copied("docker", "cp", "-q", f"{name}:/data/{leaf}", "@/"),
+                        "read": lambda turn: timed(lambda: read(False)),
+                        "program": lambda turn: timed(lambda: read(True)),
+                        "out": copied("cp", "-a", f"{root}/data/{leaf}", "@/"),
+                        "push": copied("docker", "cp", "-q", source, f"{name}:#/"),
+                        "sent": sent,
+                        "in": copied("cp", "-a", source, f"{root}#/"),
+                        **({"python": copied(sys.executable, "-c", "pass")} if kind == "notebook" else {}),
+                    },
+                )
+            if kind == "notebook":
+                started.append((times["pull"], times["python"]))
+            cells = [cell(times[ref], times[ours]) for ref, ours in (("pull", "read"), ("pull", "program"), ("push", "sent"), ("pull", "out"), ("push", "in"))]
+            lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    finally:
+        engine.close()
+    lines += ["", f"Python's own start and end, before anything of ours: {cell(*started[0])} of a notebook by `docker cp`."]
+    return "\n".join(lines)
+
+
 def many(rounds: int, count: int) -> str:
     """5 MB handed out to many containers, and collected, against a shell loop of `docker cp`."""
-    with containers(count) as names, tempfile.TemporaryDirectory(dir=MEMORY) as work:
+    # as Jupyter's images are: the work in them is done as their user
+    with containers(count, "-e", "NB_UID=1000", "-e", "NB_GID=100") as names, tempfile.TemporaryDirectory(dir=MEMORY) as work:
         for name in names:
-            run("docker", "exec", "-u", "0", name, "mkdir", "-p", "/work")
+            run("docker", "exec", "-u", "0", name, "mkdir", "-m", "777", "/work")
         who = " ".join(names)
         to = [word for name in names for word in ("--to", name)]
         of = [word for name in names for word in ("--from", name)]

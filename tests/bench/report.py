@@ -7,7 +7,7 @@
 where that can be proven); growth is the same for rising counts and sizes; `doors.py` measures `%dcp`
 in a kernel that runs, a server over a kept connection, many containers and plain tcp. The tables go
 between the markers of README.md and docs/performance.md, the plot to docs/images/growth-light.svg and
-growth-dark.svg. PARTS: table, growth, process, many, tcp, newer. With --dry nothing is written; every
+growth-dark.svg. PARTS: table, floor, growth, process, many, tcp, newer. With --dry nothing is written; every
 part is written as soon as it is measured.
 """
 
@@ -161,7 +161,7 @@ def main() -> int:
     ap.add_argument("--scale", type=float, default=0.25, help="1: 1 GiB, 20,000 files")
     ap.add_argument("--counts", default="1000,5000,20000,100000")
     ap.add_argument("--megabytes", default="10,100,1000,4000")
-    ap.add_argument("--only", default="table,process,many,tcp,growth,newer")
+    ap.add_argument("--only", default="table,floor,process,many,tcp,growth,newer")
     ap.add_argument("--dry", action="store_true", help="print, do not write")
     o = ap.parse_args()
     if o.quick:
@@ -189,6 +189,8 @@ def main() -> int:
         one, two = measured(api, auto, ",".join(ROWS), o.rounds, o.scale)
         write("table", f"{said}\n\n{table(one, two)}")
         write("costs", costs(one, two))
+    if "floor" in parts:
+        write("floor", doors.floors(o.rounds, o.scale))
     if "process" in parts:
         write("process", doors.process(3 if o.quick else 4 * o.rounds))
     if "many" in parts:
