@@ -365,7 +365,14 @@ class Copier:
         with Contexts() as stack:
             where = self._place(endpoint, stack, {})
             path = where.path if where.path.startswith("/") else "/" + where.path
-            return self.engine.list_dir(where.container.id, path, recursive=recursive)
+            listing = self.engine.list_dir(where.container.id, path, recursive=recursive)
+            if not recursive:
+                return listing
+            from jupyter_volcopy.core.listing import with_names
+            from jupyter_volcopy.core.record import replace
+
+            entries = with_names(self.engine, where.container.id, listing.entries)
+            return replace(listing, entries=tuple(entries))
 
 
 class _Interruptible:

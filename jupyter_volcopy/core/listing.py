@@ -12,7 +12,8 @@ Who shows a page needs only the first entries (`most`), and in a large directory
 takes long: a program then lists the names alone, and looks at the first of them; an archive is read
 only so far, since engines send a directory sorted by name.
 
-A program of the container may lie: what it says is checked for form and used for showing only.
+A program of the container may lie: what it says is checked for form and used for showing only. A
+whole tree is listed with the numbers of its owners where names are dear.
 """
 
 from __future__ import annotations
@@ -36,13 +37,23 @@ from jupyter_volcopy.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jupyter_volcopy.core.docker_engine import DockerEngine
     from jupyter_volcopy.core.engine import ArchiveReader, Engine
 
-__all__ = ["can_list", "has_program", "list_by_archive", "list_directory", "stat_by_program"]
+__all__ = [
+    "can_list",
+    "has_program",
+    "list_by_archive",
+    "list_directory",
+    "stat_by_program",
+    "with_names",
+]
 
 _GNU = r"%P\0%y\0%m\0%U\0%G\0%u\0%g\0%s\0%T@\0%l\0"
-_BUSYBOX = "//{}%f %u %g %U %G %s %Y %n|%N"
+_BUSYBOX = "//{}%f %u %g {} %s %Y %n|%N"
+_NAMES, _NUMBERS = "%U %G", "%u %g"  # busybox reads /etc/passwd anew for every name
 _DIRECTORY, _OTHER, _ANY = "d", "o", "a"  # what `find` took it for, in front of each record
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the engine's own default
 _RACED = (b"No such file or directory", b"Not a directory", b"Too many levels of symbolic links")
@@ -230,7 +241,7 @@ def _look(way: str, paths: list[str]) -> list[str]:
     """The program that tells of some paths what `_find` tells of all."""
     if way == "gnu":
         return ["find", *paths, "-maxdepth", "0", "-printf", _GNU.replace("%P", "%p")]
-    return ["stat", "-c", _BUSYBOX.format(_ANY), *paths]
+    return ["stat", "-c", _BUSYBOX.format(_ANY, _NAMES), *paths]
 
 
 def _find(way: str, path: str, recursive: bool) -> list[str]:
@@ -243,8 +254,10 @@ def _find(way: str, path: str, recursive: bool) -> list[str]:
     if way == "gnu":
         return [*argv, "-printf", _GNU, *last]
     # No brackets round these two: busybox forgets what is gathered (`+`) inside of brackets.
+    owners = _NUMBERS if recursive else _NAMES
     mark, other = (
-        ["-exec", "stat", "-c", _BUSYBOX.format(one), "{}", "+"] for one in (_DIRECTORY, _OTHER)
+        ["-exec", "stat", "-c", _BUSYBOX.format(one, owners), "{}", "+"]
+        for one in (_DIRECTORY, _OTHER)
     )
     return [*argv, "-type", "d", *mark, *last, "-o", "!", "-type", "d", *other]
 
@@ -473,7 +486,6 @@ def list_by_archive(
     Raises:
         NotADirectory, NoSuchPath, NoSuchContainer: as it says.
     """
-    from jupyter_volcopy.core.owners import read_owners
     from jupyter_volcopy.core.tar_reader import TarReader
 
     stat, real = engine.stat(container, path), path
@@ -514,8 +526,17 @@ def list_by_archive(
         complete = False
     finally:
         archive.close()
+    named = with_names(engine, container, entries)
+    named.sort(key=lambda entry: encode(entry.name))
+    return Listing(path, tuple(named), complete, more)
+
+
+def with_names(engine: Engine, container: str, entries: Iterable[ListedEntry]) -> list[ListedEntry]:
+    """The entries with the names that the container has for their owners, where they have none."""
+    from jupyter_volcopy.core.owners import read_owners
+
     owners = read_owners(engine, container)
-    named = [
+    return [
         ListedEntry(
             entry.name,
             entry.kind,
@@ -525,10 +546,8 @@ def list_by_archive(
             entry.size,
             entry.mtime_ns,
             entry.link_target,
-            owners.user(entry.uid),
-            owners.group(entry.gid),
+            entry.owner or owners.user(entry.uid),
+            entry.group or owners.group(entry.gid),
         )
         for entry in entries
     ]
-    named.sort(key=lambda entry: encode(entry.name))
-    return Listing(path, tuple(named), complete, more)
