@@ -75,8 +75,8 @@ class ArchiveBody(Protocol):
             done (see `push`: the last entry cannot be made, which removes the hidden name); None
             where a plain 200 means done.
 
-    It may have an attribute `only`: the name of what it holds where that is one entry and no
-    directory, else ""; known once it was read.
+    It may have an attribute `only`: the name of the one entry in which all of it is, or which is
+    all of it, else ""; known once it was read.
     """
 
     length: int | None

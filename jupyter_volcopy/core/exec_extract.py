@@ -6,9 +6,10 @@ between. Directories that exist on both sides are merged. What does not fit (a d
 file is to go) is found before anything is moved. All of it with that user's rights, so that links
 in the container gain nobody anything.
 
-Each program started costs the engine as much as a whole archive. So a single file is moved without
-a look around, since a rename cannot put it in the place of a directory, and what is wrong is looked
-for where a program says that something is.
+Each program started costs the engine as much as a whole archive. So what has a single name is moved
+without a look around: a rename cannot put a file in the place of a directory, nor a directory in
+that of anything but an empty one. What is wrong is looked for where a program says that something
+is.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def _explain(engine: DockerEngine, container: str, directory: str, user: str) ->
 
 
 def _move(run: _Runner, path: str, directory: str) -> bool:
-    """Put a single entry, no directory, in place; False where that is to be looked at."""
+    """Put a single entry in place; False where what stands there is to be looked at."""
     if not _plain(path):
         return False
     try:

@@ -144,9 +144,10 @@ class PushBody:
                     os.close(item.open()[0])
                 break
             entry = item.entry
-            alone = first and entry.kind is not Kind.DIRECTORY and "/" not in entry.name
-            self.only = entry.name if alone else ""
-            first = False
+            if first:
+                self.only, first = ("" if "/" in entry.name else entry.name), False
+            elif self.only and not entry.name.startswith(self.only + "/"):
+                self.only = ""
             meter.current = entry.name.replace(*self.shown, 1) if self.shown else entry.name
             while opened and not entry.name.startswith(opened[-1].name + "/"):
                 buffer += encode_entry(opened.pop())

@@ -204,9 +204,11 @@ class SafeArchive:
                     safe = replace(first, name=entry.name)
                 else:
                     safe.link = target
-            alone = not begun and safe.kind is not Kind.DIRECTORY and "/" not in safe.name
-            self.only = safe.name if alone else ""
-            begun = True
+            name = safe.name.removesuffix("/")
+            if not begun:
+                self.only, begun = ("" if "/" in name or name == "." else name), True
+            elif self.only and not name.startswith(self.only + "/"):
+                self.only = ""
             buffer += encode_entry(safe)
             if safe.kind is not Kind.FILE:
                 continue
