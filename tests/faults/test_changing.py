@@ -396,3 +396,39 @@ def test_the_container_in_the_middle(
     finally:
         if event == "rename":
             docker.raw("rename", again, name)
+
+
+# --------------------------------------------------------------------------- the listing
+
+# What busybox tells of entries is asked after its walk: here it walked by while they were links.
+LATE_FIND = """#!/bin/busybox sh
+read left </times
+case "$*" in
+  *//d*)
+    if [ $left -gt 0 ]; then
+      echo $((left - 1)) >/times
+      /bin/busybox find "$@" | /bin/busybox sed "s#^//d#//o#"
+      exit
+    fi ;;
+esac
+exec /bin/busybox find "$@"
+"""
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_link_that_becomes_a_directory_while_it_is_listed(
+    times: int, docker: Any, container: Any, dcp: Command, tmp_path: Path
+) -> None:
+    """It is listed again; where that happens each time, the status is not 0 and it says why."""
+    name = container()
+    docker.sh(name, f"mkdir -p /t/d; echo x >/t/d/file; rm /bin/find; echo {times} >/times")
+    docker.write(name, "/find", LATE_FIND.encode())
+    docker.sh(name, "chmod 755 /find; mv /find /bin/find")
+    done = dcp("--access", "api", f"{name}:/t/.", "got")
+    assert (tmp_path / "got" / "d" / "file").read_text() == "x\n"
+    assert docker.sh(name, "cat /times") == ("0" if times == 1 else str(times - 3))
+    if times == 1:
+        assert done.code == 0, done.err
+    else:
+        assert done.code == 1
+        assert f"{name}:/t/.: changed all the time while it was listed" in done.err
