@@ -41,6 +41,7 @@ class OutgoingOptions(Value):
         owner: uid and gid of everything, or None to keep the numbers.
         safe: no set-id bits, devices, pipes, capabilities.
         keep_links, skip_bad_links: see `CopyOptions`.
+        far_links: asked at the first link that leaves the tree: whether the engine takes such.
         wants: called with the path below the top, kind, size and mtime; a text says why not.
         inconsistent: a file that changed while it was sent still gets its name.
         leave: called with what would be sent and a function that hashes its content; a note says
@@ -52,6 +53,7 @@ class OutgoingOptions(Value):
     safe: bool = False
     keep_links: bool = False
     skip_bad_links: bool = False
+    far_links: Callable[[], bool] | None = None
     wants: Callable[[str, Kind, int, int], str | None] | None = None
     inconsistent: bool = False
     leave: Callable[[Entry, Callable[[], bytes]], Note | None] | None = None
@@ -115,7 +117,7 @@ class Outgoing:
         """Walk once: totals, and what stands in the way.
 
         Raises:
-            Conflict: a relative link leaves the tree (rule R34).
+            Conflict: a relative link leaves the tree, and the engine refuses it (rule R34).
         """
         found = Look()
         readable = os.geteuid() == 0
@@ -373,6 +375,8 @@ class Outgoing:
             and leaves(self._placement.directory, name, item.link)
         ):
             if not options.skip_bad_links:
+                if options.far_links is not None and options.far_links():
+                    return None
                 raise bad_link(shown, item.link)
             note = Note(shown, f"left out: the link to {item.link} leaves the tree", "bad-link")
             if not quiet:

@@ -24,6 +24,7 @@ from jupyter_volcopy.core.report import Note
 from jupyter_volcopy.core.room import container_free, local_free
 from jupyter_volcopy.core.transfer import ROOT_USER, Place, Run
 from jupyter_volcopy.core.transfer_copy import stream_landing
+from jupyter_volcopy.core.transfer_push import far_links
 
 __all__ = ["step"]
 
@@ -205,11 +206,14 @@ def _push(draft: _Draft, wants: Wants | None) -> None:
     options, source = draft.run.options, draft.looked.source
     path = source.path if source.is_dir else parent(source.path)
     tree = FollowedTree.open(path) if options.follow_all else Tree.open(path)
+    assert draft.destination is not None
+    takes = far_links(draft.run, draft.destination, draft.placement.directory)
     with tree:
         plain = OutgoingOptions(
             safe=options.safe,
             keep_links=options.keep_links,
             skip_bad_links=options.skip_bad_links,
+            far_links=takes,
             wants=wants,
         )
         rel = "" if source.is_dir else base_name(source.path)
@@ -224,6 +228,7 @@ def _push(draft: _Draft, wants: Wants | None) -> None:
             safe=options.safe,
             keep_links=options.keep_links,
             skip_bad_links=options.skip_bad_links,
+            far_links=takes,
             wants=wants,
             leave=draft.standing.leave if Standing.wanted(options) else None,
         )

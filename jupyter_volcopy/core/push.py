@@ -28,6 +28,8 @@ from jupyter_volcopy.core.record import State, replace
 from jupyter_volcopy.core.tar_writer import END, encode_entry, padding
 from jupyter_volcopy.errors import (
     EngineError,
+    EngineStalled,
+    EngineUnreachable,
     NoSuchPath,
     NotFound,
     ReadOnlyTarget,
@@ -38,7 +40,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Item", "PushBody", "clean_container", "hidden_name", "send", "send_new"]
+__all__ = [
+    "Item",
+    "PushBody",
+    "clean_container",
+    "hidden_name",
+    "send",
+    "send_new",
+    "takes_far_links",
+]
 
 PACK = 256 * 1024
 """Headers and small files are packed into buffers of about this many bytes."""
@@ -451,6 +461,40 @@ def _extract(
         if not error.hint:
             error.hint = f"make the directory {directory} first, or use --parents"
         raise
+
+
+class _Question:
+    """An archive of one link that leads out, of a name that no file system can hold."""
+
+    seal: str | None = None
+    length: int | None = None
+    left = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield encode_entry(Entry("x" * 300, Kind.SYMLINK, mode=0o777, link="..")) + END
+
+
+def takes_far_links(engine: Engine, container: str, directory: str) -> bool:
+    """Whether the engine unpacks relative links that lead out of `directory` (design E11).
+
+    One that refuses them says so before it makes the link; one that does not fails at its name.
+    So the question makes nothing, whatever the answer.
+
+    Args:
+        engine: asked.
+        container: id.
+        directory: absolute, existing, not the root (nothing leads out of that).
+
+    Raises:
+        EngineUnreachable, EngineStalled: it does not answer.
+    """
+    try:
+        engine.extract(container, directory, _Question())
+    except (EngineUnreachable, EngineStalled):
+        raise
+    except VolcopyError as error:
+        return "file name too long" in error.message
+    return False
 
 
 def clean_container(engine: Engine, container: str, directory: str, name: str) -> None:

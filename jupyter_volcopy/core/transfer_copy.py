@@ -32,7 +32,13 @@ from jupyter_volcopy.core.sides import container_source
 from jupyter_volcopy.core.survey import Survey
 from jupyter_volcopy.core.transfer import ROOT_USER, Place, Run, twice
 from jupyter_volcopy.core.transfer_pull import Inventory
-from jupyter_volcopy.core.transfer_push import ROOM_MATTERS, land, send_parts, sweep_container
+from jupyter_volcopy.core.transfer_push import (
+    ROOM_MATTERS,
+    far_links,
+    land,
+    send_parts,
+    sweep_container,
+)
 from jupyter_volcopy.core.transfer_taken import LEFT_OUT, Taken
 from jupyter_volcopy.core.verify import verify_arrived
 from jupyter_volcopy.errors import (
@@ -373,7 +379,7 @@ def push_stream(run: Run, stream: BinaryIO, destination: Place) -> None:
             run.report.warnings.append(Note("-", "standard input was empty: nothing done", "empty"))
             return
         owner = push_owner(run, destination, placement.directory)
-        names = _stream_names(run, placement)
+        names = _stream_names(run, placement, far_links(run, destination, placement.directory))
         taken = Taken(file, lambda: names, run, owner=owner, lenient=True)
         survey = Survey(run.engine, destination, placement, known=None)
         survey.check(taken.check())
@@ -468,7 +474,9 @@ def stream_landing(run: Run, destination: Place) -> Landing:
     return landing
 
 
-def _stream_names(run: Run, placement: Placement) -> Callable[[Entry], str | None]:
+def _stream_names(
+    run: Run, placement: Placement, takes: Callable[[], bool]
+) -> Callable[[Entry], str | None]:
     """Names of a person's tar below the destination, by the reference's rules (R61, R63)."""
     options = run.options
     directory = placement.directory
@@ -496,6 +504,7 @@ def _stream_names(run: Run, placement: Placement) -> Callable[[Entry], str | Non
             and not entry.link.startswith("/")
             and leaves(directory, rel, entry.link)
             and not options.keep_links
+            and not takes()
         ):
             raise bad_link(entry.name, entry.link)
         if options.safe:

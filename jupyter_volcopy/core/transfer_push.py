@@ -10,7 +10,7 @@ from jupyter_volcopy.core.outgoing import Outgoing, OutgoingOptions
 from jupyter_volcopy.core.ownership import push_owner
 from jupyter_volcopy.core.paths import base_name, clean, join, parent
 from jupyter_volcopy.core.plan import Landing, Placement, Source, leaves, place
-from jupyter_volcopy.core.push import Item, clean_container, send, send_new
+from jupyter_volcopy.core.push import Item, clean_container, send, send_new, takes_far_links
 from jupyter_volcopy.core.record import replace
 from jupyter_volcopy.core.report import Note
 from jupyter_volcopy.core.sides import container_landing, local_source
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from jupyter_volcopy.core.again import Standing
 
-__all__ = ["Wants", "land", "push", "send_parts", "sweep_container"]
+__all__ = ["Wants", "far_links", "land", "push", "send_parts", "sweep_container"]
 
 Wants: TypeAlias = "Callable[[str, Kind, int, int], str | None]"
 
@@ -231,9 +231,22 @@ def _outgoing_options(
         safe=options.safe,
         keep_links=options.keep_links,
         skip_bad_links=options.skip_bad_links,
+        far_links=far_links(run, destination, placement.directory),
         wants=wants,
         inconsistent=options.inconsistent,
     )
+
+
+def far_links(run: Run, destination: Place, directory: str) -> Callable[[], bool]:
+    """Asks the engine once whether it takes relative links that lead out of `directory`."""
+    known: list[bool] = []
+
+    def takes() -> bool:
+        if not known:
+            known.append(takes_far_links(run.engine, destination.container.id, directory))
+        return known[0]
+
+    return takes
 
 
 def _standing(
@@ -366,7 +379,7 @@ def send_parts(
 
 
 class _FarLinks:
-    """Links that leave the directory an archive is unpacked in, which the engine refuses (R34).
+    """Links that leave the directory an archive is unpacked in, which many engines refuse (E11).
 
     They are sent by an archive of their own, unpacked further up, and after them the directories
     they are in, whose times they changed.
@@ -399,7 +412,7 @@ class _FarLinks:
             yield item
 
     def send(self, run: Run, destination: Place, directory: str) -> None:
-        """Send them; from `directory` if that is far enough up, else from the root."""
+        """Send them, from `directory` if they may be unpacked there, else from the root."""
         above = directory.rstrip("/") + "/"
 
         def inside(entry: Entry) -> bool:
@@ -407,7 +420,11 @@ class _FarLinks:
                 return False
             return not leaves(directory, entry.name[len(above) :], entry.link)
 
-        if not all(inside(entry) for entry in self.links):
+        container = destination.container.id
+        if not (
+            all(inside(entry) for entry in self.links)
+            or takes_far_links(run.engine, container, directory)
+        ):
             directory, above = "/", "/"
         entries = [*self.links, *self._parents.values()]
         send(

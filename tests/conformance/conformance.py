@@ -14,6 +14,10 @@ have left everything exactly as it was: a clean failure is never worse than a pa
 
 A few cases are `BETTER`: we promise more there than `docker cp` does, so our own result is checked.
 
+Newer engines look at a destination as the kernel does (there is no `a/../b` where there is no `a`), but write to the
+path cleaned by its text. Earlier ones clean it always, and so do we: where the engine, which is asked, does not, the
+reference is given a container's path without `..`.
+
 Needs: Linux, root, python3.11, a docker CLI with a local engine, and a static busybox
 (BUSYBOX=path; else `which busybox`). The trees in containers are read and written through
 /proc/PID/root (running) or the overlay2 upper directory (stopped), never through a copy.
@@ -270,6 +274,7 @@ class Engine:
         self.tmp, self.tag = tmp, TAG
         self.made, self.lock = {}, threading.Lock()
         self.image()
+        self.cleans = self.cleans_before_it_looks()
 
     def image(self):
         box = os.environ.get("BUSYBOX") or shutil.which("busybox")
@@ -287,6 +292,16 @@ class Engine:
                 f.size, f.mode = len(data), 0o755
                 tar.addfile(f, io.BytesIO(data))
         docker("import", "-", IMAGE, input=out.getvalue())
+
+    def cleans_before_it_looks(self):
+        """Whether the engine, looking at a destination, finds `/no/such/../../etc`."""
+        name = f"{self.tag}-asked"
+        docker("create", "--name", name, "--network", "none", IMAGE, "/bin/busybox")
+        try:
+            return not subprocess.run(["docker", "cp", "-", f"{name}:/no/such/../../etc"], input=bytes(1024),
+                                      capture_output=True).returncode
+        finally:
+            docker("rm", "-f", name)
 
     def get(self, group, side):
         with self.lock:
@@ -350,6 +365,8 @@ def run_side(engine, tmp, command, c, side, number):
 
     before = look()
     args = [fill(a, sub) for a in c.args]
+    if side == "r" and not engine.cleans:
+        args = [cleaned(a, name) for a in args]
     p = subprocess.Popen([*command, *args], cwd=host, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE, start_new_session=True, umask=c.umask)
     try:
@@ -363,6 +380,16 @@ def run_side(engine, tmp, command, c, side, number):
     for key in ("H", "W", "C"):
         text = text.replace(sub[key], "{%s}" % key)
     return status, before, look(), tar_entries(out, started) if c.tar_out else None, text
+
+
+def cleaned(argument, name):
+    """A container's path without `..`, its end kept; any other argument as it is."""
+    before, path = argument[:len(name) + 1], argument[len(name) + 1:]
+    if before != name + ":" or ".." not in path.split("/"):
+        return argument
+    last = path.rstrip("/")
+    end = "/." if last.endswith("/.") else "/" if last != path else ""
+    return before + os.path.normpath("/" + path.lstrip("/")) + end
 
 
 def differences(a, b, prefix=""):

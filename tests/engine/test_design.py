@@ -1,4 +1,4 @@
-"""The facts E1 to E10 of docs/design.md, seen on the engine under test, and that we are right either way.
+"""The facts E1 to E11 of docs/design.md, seen on the engine under test, and that we are right either way.
 
 What an engine does is recorded, not asserted, where we work the same with another answer: `seen` becomes
 the table of docs/engines.md. What is asserted is what we do about it.
@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from jupyter_volcopy.core.copier import Copier
 from jupyter_volcopy.core.discovery import open_engine
 from jupyter_volcopy.core.docker_engine import DockerEngine
 from jupyter_volcopy.core.http import Timeouts
 from jupyter_volcopy.core.model import Entry, Kind
+from jupyter_volcopy.core.push import takes_far_links
 from jupyter_volcopy.core.tar_writer import END, encode_entry
 from jupyter_volcopy.errors import Conflict, CutStream, EngineError, EngineStalled, NoSuchPath
 from tests.conftest import CREATED_ONLY, Command, Docker, wait_for
@@ -340,3 +342,45 @@ def test_E9_the_mode_of_a_link(engine: DockerEngine, container: Any, seen: Any) 
         words.append(f"{word}: {'set' if mode == 0o4755 else 'not set'}")
     seen(", ".join(words))
     assert words[2] == "from the root: set" or not _is_docker(engine)
+
+
+def test_E11_a_relative_link_that_leads_out(
+    engine: DockerEngine, container: Any, docker: Docker, seen: Any, tmp_path: Path
+) -> None:
+    name = container("created")
+    engine.extract(name, "/tmp", plain(encode_entry(Entry("d", Kind.DIRECTORY, mode=0o755))))
+    before = engine.stat(name, "/tmp/d").mtime_ns
+    takes = takes_far_links(engine, name, "/tmp/d")
+    assert list(members(read_all(engine.open_archive(name, "/tmp/d")))) == [
+        "d"
+    ]  # asking made nothing
+    assert engine.stat(name, "/tmp/d").mtime_ns == before
+    seen("taken" if takes else "refused")
+
+    out = Entry("l", Kind.SYMLINK, mode=0o777, link="../x")
+    if takes:
+        engine.extract(name, "/tmp/d", plain(encode_entry(out)))
+    else:
+        with pytest.raises(EngineError):
+            engine.extract(name, "/tmp/d", plain(encode_entry(out)))
+
+    # as docker cp: copied where the engine takes it, else refused before anything is written
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/a").write_text("a")
+    (tmp_path / "t/l").symlink_to("../../x")
+    (tmp_path / "t/z").write_text("z")
+    docker_says = docker.raw("cp", f"{tmp_path}/t", f"{name}:/tmp/d")
+    assert (docker_says.returncode == 0) is takes
+    copier, target = Copier(engine), f"{name}:/tmp/d/ours"
+    if takes:
+        assert copier.copy(str(tmp_path / "t"), target).ok
+        ours, theirs = (
+            members(read_all(engine.open_archive(name, f"/tmp/d/{d}"))) for d in ("ours", "t")
+        )
+        assert [n[4:] for n in sorted(ours)] == [n[1:] for n in sorted(theirs)]
+        assert ours["ours/l"].linkname == theirs["t/l"].linkname == "../../x"
+    else:
+        with pytest.raises(Conflict, match="invalid symlink"):
+            copier.copy(str(tmp_path / "t"), target)
+        with pytest.raises(NoSuchPath):
+            engine.stat(name, "/tmp/d/ours")
