@@ -147,50 +147,114 @@ def test_between_two_engines(
     assert unknown.code == 1 and "no engine is called 'nowhere'" in unknown.err
 
 
+class Between:
+    """A large file on one engine, an old one on the other, and a slow way to the far one.
+
+    Args:
+        gone: the side that is on the far engine: `source` or `destination`.
+        near, there: a container here, and one there.
+    """
+
+    def __init__(self, gone: str, near: str, there: str, far: Far, docker: Docker, at: Path):
+        self.forward = Forwarder(at / "far-away.sock", far.address.removeprefix("unix://"))
+        self.forward.start()
+        self.spool = at / "spool"
+        self.spool.mkdir()
+        self.engines = {"far": f"unix://{self.forward.path}"}
+        self.source, self.target = f"{near}:/big", f"engine=far/{there}:/data/old"
+        if gone == "source":
+            self.source, self.target = f"engine=far/{there}:/big", f"{near}:/data/old"
+        new = "mkdir -p /data; yes new | head -c 40000000 >/big; echo old >/data/old"
+        far.docker("exec", there, "sh", "-c", new)
+        docker.sh(near, new)
+        self._sh = (
+            (lambda script: docker.sh(near, script))
+            if gone == "source"
+            else (lambda script: far.docker("exec", there, "sh", "-c", script))
+        )
+
+    def old(self) -> str:
+        """How the file at the destination begins."""
+        return self._sh("head -c 4 /data/old").strip()
+
+    def beside(self) -> list[str]:
+        """What lies at the destination, hidden names of ours too."""
+        return sorted(self._sh("ls -A /data").split())
+
+
+@pytest.fixture(params=["source", "destination"])
+def between(
+    request: pytest.FixtureRequest, far: Far, container: Any, docker: Docker, tmp_path: Path
+) -> Iterator[Between]:
+    """Either side on the engine that goes away."""
+    made = Between(request.param, container(), far.container(), far, docker, tmp_path)
+    yield made
+    made.forward.stop()
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("gone", ["source", "destination"])
 def test_one_of_the_two_goes_away_in_the_middle(
-    gone: str, far: Far, container: Any, dcp: Command, volcopy: Command, docker: Docker,
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-) -> None:  # fmt: skip
+    between: Between, dcp: Command, volcopy: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing half: what was at the destination is there, whole, until the copy is made again."""
-    near, there = container(), far.container()
-    folder = tmp_path / "spool"
-    folder.mkdir()
-    forward = Forwarder(tmp_path / "far-away.sock", far.address.removeprefix("unix://"))
-    forward.start()
-    monkeypatch.setenv("VOLCOPY_ENGINES", json.dumps({"far": f"unix://{forward.path}"}))
-    monkeypatch.setenv("TMPDIR", str(folder))
-    source, target = f"{near}:/big", f"engine=far/{there}:/data/old"
-    if gone == "source":
-        source, target = f"engine=far/{there}:/big", f"{near}:/old"
-    far.docker("exec", there, "sh", "-c", "yes new | head -c 40000000 >/big; echo old >/data/old")
-    docker.sh(near, "yes new | head -c 40000000 >/big; echo old >/old")
-
-    def old() -> str:
-        if gone == "source":
-            return docker.sh(near, "head -c 4 /old")
-        return far.docker("exec", there, "head", "-c", "4", "/data/old").strip()
-
-    def hidden() -> str:
-        if gone == "source":
-            return docker.sh(near, "ls -a / | grep volcopy- || true")
-        return far.docker("exec", there, "sh", "-c", "ls -a /data | grep volcopy- || true")
-
-    forward.slowly()
-    with dcp.start(source, target) as process:
-        wait_for(lambda: forward.moved > 2 << 20, "the middle of it")
-        forward.stop()
+    monkeypatch.setenv("VOLCOPY_ENGINES", json.dumps(between.engines))
+    monkeypatch.setenv("TMPDIR", str(between.spool))
+    between.forward.slowly()
+    with dcp.start(between.source, between.target) as process:
+        wait_for(lambda: between.forward.moved > 2 << 20, "the middle of it")
+        between.forward.stop()
         assert process.wait(120) in (1, 6, 7)
         said = process.stderr.read().decode()
     assert said and "Traceback" not in said
-    assert old().strip() == "old" and list(folder.iterdir()) == []
-    forward.start()
+    assert between.old() == "old" and list(between.spool.iterdir()) == []
+    between.forward.start()
     assert volcopy("clean").code == 0
-    assert hidden().strip() == ""
-    dcp(source, target).ok()
-    assert old().strip() == "new" and hidden().strip() == ""
-    forward.stop()
+    assert between.beside() == ["old"]
+    dcp(between.source, between.target).ok()
+    assert between.old() == "new" and between.beside() == ["old"]
+
+
+@pytest.mark.timeout(300)
+def test_one_of_the_two_goes_away_in_the_middle_of_a_transfer(
+    between: Between, tmp_path: Path
+) -> None:
+    """The same through a server: it says so of the transfer, and goes on."""
+    server = RunningServer(tmp_path / "server", engines=between.engines, requests_per_second=0)
+    server.start(TMPDIR=str(between.spool))
+    order = {"source": between.source, "destination": between.target}
+
+    def ended(ident: str) -> Any:
+        found = server.get(f"transfers/{ident}")
+        return found if found["state"] in ("done", "failed", "cancelled") else None
+
+    try:
+        between.forward.slowly()
+        ident = server.post("transfers", order)["id"]
+        wait_for(lambda: between.forward.moved > 2 << 20, "the middle of it")
+        between.forward.stop()
+        found = wait_for(lambda: ended(ident), "the end of the transfer", 120)
+        assert found["state"] == "failed" and found["error"]["message"], found
+        assert "Traceback" not in json.dumps(found)
+        assert between.old() == "old"
+        assert list(between.spool.glob("*volcopy*")) == []
+
+        # The one that is there still serves, the other is named, and it is back without a restart.
+        near = (between.target if "engine=" in between.source else between.source).partition(":")[0]
+        assert near in [one["name"] for one in server.get("containers")["containers"]]
+        status, body, _ = server.request("POST", "transfers", json.dumps(order).encode())
+        if status == 201:
+            again = wait_for(lambda: ended(json.loads(body)["id"]), "the end of the second", 120)
+            assert again["state"] == "failed", again
+        else:
+            assert status == 503 and json.loads(body)["message"], body
+        between.forward.start()
+        ident = server.post("transfers", order)["id"]
+        found = wait_for(lambda: ended(ident), "the transfer after its return", 120)
+        assert found["state"] == "done", found
+        assert between.old() == "new" and between.beside() == ["old"]
+        assert "Traceback" not in server.log.read_text()
+    finally:
+        server.stop()
 
 
 @pytest.mark.timeout(300)
