@@ -418,7 +418,12 @@ class _Rules:
         return "kept", why, place.flag
 
     def _prunes_all(self) -> bool:
-        """Up to API 1.41 every unused volume; later ones need `--all` for those with a name."""
+        """Up to API 1.41 every unused volume; later ones need `--all` for those with a name.
+
+        There is no question that could be asked instead: only the prune itself knows the filter
+        `all`, and an engine that passes over a filter it does not know would answer by deleting.
+        What a prune means is defined by the version of the API it is asked in.
+        """
         try:
             major, minor = (int(x) for x in self._engine.info().api_version.split(".")[:2])
         except ValueError:

@@ -480,6 +480,7 @@ def _stream_names(
     """Names of a person's tar below the destination, by the reference's rules (R61, R63)."""
     options = run.options
     directory = placement.directory
+    far: set[str] = set()
 
     def inside(path: str, what: str) -> str:
         full = clean(join(directory, path))
@@ -499,14 +500,19 @@ def _stream_names(
             return None  # an entry for `.` changes nothing
         if entry.kind is Kind.HARDLINK:
             entry.link = inside(entry.link, "invalid hardlink: the target")
+        if any(rel.startswith(f"{link}/") for link in far):
+            raise UnsafeEntry(
+                f"the entry {entry.name!r} is below a link that leads out of the destination",
+                hint="nothing was written",
+            )
         if (
             entry.kind is Kind.SYMLINK
             and not entry.link.startswith("/")
             and leaves(directory, rel, entry.link)
-            and not options.keep_links
-            and not takes()
         ):
-            raise bad_link(entry.name, entry.link)
+            if not options.keep_links and not takes():
+                raise bad_link(entry.name, entry.link)
+            far.add(rel)
         if options.safe:
             if entry.kind in SPECIAL:
                 run.report.warnings.append(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import tarfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from jupyter_volcopy.core.copier import Copier
 from jupyter_volcopy.core.push import takes_far_links
-from jupyter_volcopy.errors import Conflict, UsageError
+from jupyter_volcopy.errors import Conflict, UnsafeEntry, UsageError
 from tests.choice.conftest import fill, local_texts, make, texts
 from tests.conftest import Docker
 
@@ -86,6 +88,21 @@ def test_links_that_leave_the_tree(
     report = copier.copy(source, f"{other}:/tmp/t", skip_bad_links=True)
     assert report.ok
     assert set(texts(docker, other, "/tmp/t")) == {"t/a", "t/abs", "t/z"}
+
+
+def test_an_entry_below_a_link_that_leaves(docker: Docker, some_state: str, copier: Copier) -> None:
+    """Refused before anything is written: the engine would not follow the link, and it is sent last."""
+    stream = BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        link = tarfile.TarInfo("e")
+        link.type, link.linkname = tarfile.SYMTYPE, "../../.."
+        tar.addfile(link)
+        tar.addfile(tarfile.TarInfo("e/escaped"))
+    stream.seek(0)
+    before = texts(docker, some_state, "/home")
+    with pytest.raises(UnsafeEntry, match="below a link"):
+        copier.copy("-", f"{some_state}:/home", stdin=stream, keep_links=True)
+    assert texts(docker, some_state, "/home") == before
 
 
 def test_follow_all(

@@ -14,9 +14,9 @@ have left everything exactly as it was: a clean failure is never worse than a pa
 
 A few cases are `BETTER`: we promise more there than `docker cp` does, so our own result is checked.
 
-Newer engines look at a destination as the kernel does (there is no `a/../b` where there is no `a`), but write to the
-path cleaned by its text. Earlier ones clean it always, and so do we: where the engine, which is asked, does not, the
-reference is given a container's path without `..`.
+Engines after 20.10 (seen: 26.1, 28.5) look at a destination as the kernel does (there is no `a/../b` where there is no
+`a`), but write to the path cleaned by its text. Earlier ones clean it always, and so do we: where the engine, which is
+asked, does not, the reference is given a container's path without `..`.
 
 Needs: Linux, root, python3.11, a docker CLI with a local engine, and a static busybox
 (BUSYBOX=path; else `which busybox`). The trees in containers are read and written through
@@ -523,6 +523,8 @@ matrix("from", (), "f d d/. lf lx", "-", "tar/")
 # Paths: relative to the container's root, dots, spaces, colons, no such container.
 case("path/no-slash", "f", "{C}:w/../{W}/new", host=SOURCE)
 case("path/dotdot", "./sub/../f", "{C}:{W}/x/../new", host=(*SOURCE, D("sub")), ctr=(D("x"),))
+case("path/dotdot-of-nothing", "d", "{C}:{W}/x/../od", host=SOURCE, ctr=TARGET)
+case("path/dotdot-of-nothing-from", "{C}:{W}/x/../d", "new", ctr=SOURCE)
 case("path/cwd-to", ".", "{C}:{W}/od", host=SOURCE, ctr=TARGET)
 case("path/cwd-from", "{C}:{W}/d", ".", ctr=SOURCE, host=TARGET)
 case("path/cwd-from-file", "{C}:{W}/f", "./", ctr=SOURCE)

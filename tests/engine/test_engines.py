@@ -250,7 +250,7 @@ def test_one_of_the_two_goes_away_in_the_middle_of_a_transfer(
         between.forward.start()
         ident = server.post("transfers", order)["id"]
         found = wait_for(lambda: ended(ident), "the transfer after its return", 120)
-        assert found["state"] == "done", found
+        assert found["state"] == "done", found["error"]
         assert between.old() == "new" and between.beside() == ["old"]
         assert "Traceback" not in server.log.read_text()
     finally:
@@ -324,7 +324,7 @@ def test_through_a_server(far: Far, container: Any, docker: Docker, tmp_path: Pa
             return found if found["state"] in ("done", "failed", "cancelled") else None
 
         found = wait_for(ended, "the transfer")
-        assert found["state"] == "done", found
+        assert found["state"] == "done", found["error"]
         assert docker.read(near, "/tmp/g") == b"far\n"
         status, body, _ = server.request("GET", "containers/engine%3Dother%2Fx/entries?path=/")
         assert status == 404, body

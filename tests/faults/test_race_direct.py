@@ -425,7 +425,7 @@ def test_deep_trees(
 ) -> None:
     """Deeper than descriptors or the stack allow is no matter; deeper than 512 is refused (S11)."""
     name = container()
-    top = Path(f"/proc/{copier.engine.container(name).pid}/root/deep")
+    top = Path(root_of(copier, name), "deep")
     top.mkdir()
     fd = os.open(top, os.O_RDONLY)
     for _ in range(levels):
