@@ -284,9 +284,12 @@ class Forwarder:
                 self.moved += len(data)
                 if self._slow and self.moved > 2 << 20:
                     wait_for(lambda: not self._slow, "the end", 120)
-        except OSError:
-            pass
-        try:
             target.shutdown(socket.SHUT_WR)
         except OSError:
-            pass
+            # One side is gone, so the other must hear of it: an engine whose archive nobody reads any
+            # more would hold the container.
+            for sock in (source, target):
+                try:
+                    sock.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
