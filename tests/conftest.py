@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -98,6 +100,31 @@ def wait_for(condition: Callable[[], Any], what: str = "it", timeout: float = 60
         if time.monotonic() > end:
             pytest.fail(f"waited {timeout:g} s for {what}")
         time.sleep(0.02)
+
+
+_ports_given: set[int] = set()
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port for a server that cannot be told to choose one by itself.
+
+    Outside of the range the kernel gives ports from, and each worker has its own ones: nobody takes it
+    between now and the server's start.
+    """
+    ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    end = ephemeral if ephemeral > 15_000 else 65_536  # where all are the kernel's, any will do
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    for port in random.sample(range(10_000 + worker, end, workers), 1000):
+        with socket.socket() as one:
+            try:
+                one.bind((address, port))
+            except OSError:
+                continue
+        if port not in _ports_given:
+            _ports_given.add(port)
+            return port
+    pytest.fail(f"no free port at {address}")
 
 
 def _engine_answers() -> bool:

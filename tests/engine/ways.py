@@ -17,7 +17,7 @@ import pytest
 
 from jupyter_volcopy.core.discovery import find_address
 from jupyter_volcopy.core.transport import _Secured, _Tls
-from tests.conftest import wait_for
+from tests.conftest import free_port, wait_for
 
 SSHD = "/usr/sbin/sshd"
 
@@ -135,8 +135,7 @@ def ssh_server(folder: Path, behind: str) -> Iterator[str]:
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True
         )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/user.pub\nStrictModes no\nUsePAM no\n"

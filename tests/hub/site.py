@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from tests.conftest import PREFIX, ROOT, Docker
+from tests.conftest import PREFIX, ROOT, Docker, free_port
 
 __all__ = ["PASSWORD", "Site", "script"]
 
@@ -32,19 +31,6 @@ def script(*args: str, timeout: float = 1500) -> str:
     if done.returncode:
         pytest.fail(f"{' '.join(args)}: {done.stderr.strip()[-2000:]}")
     return done.stdout.strip().splitlines()[-1]
-
-
-def _free_ports(address: str, count: int) -> list[int]:
-    sockets = []
-    try:
-        for _ in range(count):
-            one = socket.socket()
-            one.bind((address, 0))
-            sockets.append(one)
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 class Site:
@@ -78,7 +64,7 @@ class Site:
         gateway = self.docker(
             "network", "inspect", self.network, "-f", "{{(index .IPAM.Config 0).Gateway}}"
         ).strip()
-        ports = [*_free_ports("127.0.0.1", 2), *_free_ports(gateway, 2)]
+        ports = [free_port(address) for address in ("127.0.0.1", "127.0.0.1", gateway, gateway)]
         self.base = f"http://127.0.0.1:{ports[0]}"
         self.hub_api = f"{self.base}/hub/api"
         self.service_url = f"http://{gateway}:{ports[3]}/services/volcopy/"

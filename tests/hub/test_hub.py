@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -26,7 +25,7 @@ from tornado.web import RequestHandler
 from jupyter_volcopy.web import hub_many
 from jupyter_volcopy.web.handlers import routes
 from jupyter_volcopy.web.handlers_base import VERBS
-from tests.conftest import ROOT, Command, Ran, wait_for
+from tests.conftest import ROOT, Command, Ran, free_port, wait_for
 from tests.hub.site import PASSWORD, Site
 from tests.ui.lab import CHROMIUM, FLAGS
 
@@ -510,9 +509,7 @@ def test_the_check_at_the_start(people: Site) -> None:
 
 def test_it_stops_when_told_and_says_what_is_missing(people: Site, tmp_path: Path) -> None:
     """A service whose scopes are missing says what to paste; SIGTERM ends it well."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     token = people.hub("POST", "/users/stranger/tokens", {"note": "a service without scopes"})[
         "token"
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.conftest import free_port
 
 TOKEN = os.urandom(16).hex()
 NOTEBOOK = "教程-研究功能介绍.ipynb"
@@ -49,14 +50,6 @@ class Lab:
     home: Path
 
 
-def free_port() -> int:
-    """A port that nobody listened on just now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 @contextmanager
 def running_lab(
     home: Path,
@@ -64,7 +57,7 @@ def running_lab(
     names: Sequence[str] = ("*",),
     extra: Sequence[str] = (),
     environment: dict[str, str] | None = None,
-    seconds: float = 120,
+    seconds: float = 240,
     python: str = sys.executable,
 ) -> Iterator[Lab]:
     """A JupyterLab with its own settings and files below `home`, for as long as the block runs.

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, wait_for
+from tests.conftest import ROOT, free_port, wait_for
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
@@ -44,9 +43,7 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.token = secrets.token_hex(16)
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.work = directory / "work"
         self.work.mkdir()
@@ -131,7 +128,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pytest.skip("no Chromium here (set CHROMIUM to one)")
     found = Server(tmp_path_factory.mktemp("jupyter"))
     try:
-        wait_for(found.answers, "the Jupyter server", timeout=120)
+        wait_for(found.answers, "the Jupyter server", timeout=240)
         yield found
     finally:
         found.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 import subprocess
@@ -16,11 +17,25 @@ import pytest
 from jupyter_volcopy.core.journal import Journal
 from jupyter_volcopy.core.model import Entry, Kind
 from jupyter_volcopy.core.stage import Stage
+from tests.conftest import wait_for
 
 OLD = 1_000_000_000
 NOBODY = 65534
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to act as several users")
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """After the block no more is open than before; what earlier tests left may be closed meanwhile."""
+
+    def opened() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    gc.collect()
+    before = opened()
+    yield
+    wait_for(lambda: opened() <= before, "the descriptors to be closed", 10)
 
 
 def D(name: str, mode: int = 0o755, mtime: float = OLD, **kw: object) -> tuple[str, Entry, None]:
