@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.web.conftest import said
 from tests.web.test_streams import big_file
 
 MOST = 0.1
+TRIES = 5
 NUMBER = 50_000
 
 
@@ -63,9 +65,21 @@ class Watch:
             self.ticks += 1
 
 
-def still(watch: Watch) -> None:
-    assert watch.ticks > 5
-    assert watch.late < MOST, f"the loop stood still for {watch.late:.3f} s"
+async def never_still(work: Callable[[], Awaitable[None]]) -> None:
+    """The loop went on while this was done.
+
+    It is done again where the loop stood still: what we do wrong comes back each time, what a busy machine
+    did (a page that came late, time that another virtual machine took) does not.
+    """
+    late = []
+    for _ in range(TRIES):
+        async with Watch() as watch:
+            await work()
+        assert watch.ticks > 5
+        late.append(watch.late)
+        if watch.late < MOST:
+            return
+    pytest.fail(f"each time the loop stood still, for {min(late):.3f} s at least")
 
 
 class SlowEngine:
@@ -146,8 +160,10 @@ def volcopy_config(request, tmp_path):
 async def test_while_the_engine_is_slow(slow, api, service):
     """It keeps threads waiting, never the loop; what needs no engine is answered meanwhile."""
     wanted = {"source": "x:/y", "destination": "."}
-    async with Watch() as watch:
-        waiting = [
+    waiting: list[asyncio.Future] = []
+
+    async def ask() -> None:
+        waiting.extend(
             asyncio.ensure_future(made)
             for made in (
                 api("GET", "containers"),
@@ -157,17 +173,18 @@ async def test_while_the_engine_is_slow(slow, api, service):
                 api("POST", "transfers", body=wanted),
                 api("POST", "containers", "x", "rescue", body={"destination": "new"}),
             )
-        ]
+        )
         end = time.monotonic() + 60
         while len(slow.taken) < 2 and time.monotonic() < end:  # noqa: ASYNC110 - another thread
             await asyncio.sleep(0.02)
         assert len(slow.taken) >= 2
         for _ in range(20):
             assert (await api("GET", "transfers")).code == 200
+
+    await never_still(ask)
     slow.close()
     for response in await asyncio.gather(*waiting):
         assert response.code in (404, 429, 502, 503, 504), response.body
-    still(watch)
 
 
 async def test_while_an_answer_is_long(api, service, container, monkeypatch):
@@ -186,14 +203,20 @@ async def test_while_an_answer_is_long(api, service, container, monkeypatch):
         destination="y",
     )
     assert service.transfers.wait(done, 60)
-    async with Watch() as watch:
-        page = await api("GET", "containers", name, "entries", path="/x", limit=NUMBER)
-        listed = await api("GET", "transfers")
-        one = await api("GET", "transfers", done.id)
-    assert len(said(page)["entries"]) == NUMBER
-    assert len(said(one)["report"]["skipped"]) == NUMBER
-    assert len(said(listed)["transfers"][0]["report"]["skipped"]) == NUMBER
-    still(watch)
+    answers = []
+
+    async def ask() -> None:
+        answers[:] = [
+            await api("GET", "containers", name, "entries", path="/x", limit=NUMBER),
+            await api("GET", "transfers"),
+            await api("GET", "transfers", done.id),
+        ]
+
+    await never_still(ask)
+    page, listed, one = (said(answer) for answer in answers)
+    assert len(page["entries"]) == NUMBER
+    assert len(one["report"]["skipped"]) == NUMBER
+    assert len(listed["transfers"][0]["report"]["skipped"]) == NUMBER
 
 
 def service_user(status: dict) -> str:
@@ -212,9 +235,14 @@ async def test_while_files_are_large(api, container, docker, service):
         got += len(piece)
 
     body = os.urandom(1 << 20) * 64
-    async with Watch() as watch:
+
+    async def both() -> None:
+        nonlocal got
+        got = 0
         await api("GET", "containers", name, "file", path="/big", streaming_callback=take)
+        assert got == 90 << 20
         put = await api("PUT", "containers", name, "file", path="/tmp/up", body=body)
-    assert got == 90 << 20 and put.code == 201
+        assert put.code in (200, 201)
+
+    await never_still(both)
     wait_for(lambda: not service.working, "the end")
-    still(watch)
