@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.conftest import Docker, wait_for
@@ -125,9 +126,25 @@ def both_sides(page: Page) -> None:
     files(page)
 
 
+def settled(where: Page | Locator, script: str) -> Any:
+    """What a script finds wrong, once what was asked for is drawn; empty where all is well."""
+    found: list[Any] = []
+
+    def well() -> bool:
+        found[:] = [where.evaluate(script)]
+        return not found[0]
+
+    try:
+        wait_for(well, "what is to be seen", 20)
+    except pytest.fail.Exception:
+        pass  # the caller shows it
+    return found[0]
+
+
 def drag(page: Page, source: Locator, target: Locator) -> None:
-    """Drag with the mouse, as Lab wants it: in steps."""
-    source.scroll_into_view_if_needed()
+    """Drag with the mouse, as Lab wants it: in steps, once nothing moves any more."""
+    target.hover()
+    source.hover()
     start, end = source.bounding_box(), target.bounding_box()
     assert start and end
     page.mouse.move(start["x"] + 8, start["y"] + 6)

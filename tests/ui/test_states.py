@@ -13,7 +13,7 @@ from tests.conftest import IMAGE, PREFIX, ROOT, Docker, wait_for
 from tests.hub.site import script
 from tests.ui.conftest import Story, open_lab, open_panel
 from tests.ui.lab import Lab, running_lab, set_setting
-from tests.ui.steps import browse, entry, listing, menu, panel, row, run
+from tests.ui.steps import browse, entry, listing, menu, panel, row, run, settled
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect, Page, BrowserContext = sync_api.expect, sync_api.Page, sync_api.BrowserContext
@@ -176,7 +176,7 @@ def test_themes_and_widths(context: BrowserContext, lab: Lab, story: Story, them
     open_panel(page)
     browse(page, story.first)
     expect(panel(page).locator(".jp-Volcopy-kept")).to_contain_text("/home/nb")
-    assert page.evaluate(APART) == []
+    assert settled(page, APART) == []
     handles = page.locator("#jp-main-split-panel > .lm-SplitPanel-handle:visible")
     for width in (250, 600):  # Lab itself lets no side area be narrower
         now = panel(page).bounding_box()
@@ -189,12 +189,17 @@ def test_themes_and_widths(context: BrowserContext, lab: Lab, story: Story, them
         page.mouse.down()
         page.mouse.move(edge, box["y"] + 200, steps=5)
         page.mouse.up()
-        seen = panel(page).bounding_box()
-        assert seen and abs(seen["width"] - width) < 30
-        wide = page.evaluate(
+
+        def wide_as_asked(width: int = width) -> bool:
+            seen = panel(page).bounding_box()
+            return bool(seen) and abs(seen["width"] - width) < 30
+
+        wait_for(wide_as_asked, f"a panel {width} pixels wide")
+        wide = settled(
+            page,
             """() => [...document.querySelectorAll('.jp-Volcopy-section')]
                  .filter(one => one.offsetParent && one.scrollWidth > one.clientWidth + 1)
-                 .map(one => [one.title, one.scrollWidth, one.clientWidth])"""
+                 .map(one => [one.title, one.scrollWidth, one.clientWidth])""",
         )
         assert wide == []
         expect(listing(page).locator(".jp-Volcopy-mark").first).to_be_visible()

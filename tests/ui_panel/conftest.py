@@ -139,6 +139,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def browser(server: Server) -> Iterator[Any]:
     with playwright.sync_playwright() as tool:
         found = tool.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        playwright.expect.set_options(timeout=WAIT)
         yield found
         found.close()
 
@@ -164,7 +165,7 @@ class Notebook:
                 return False
             return bool(kernels) and all(k["execution_state"] == "idle" for k in kernels)
 
-        wait_for(idle, "the kernel", timeout=90)
+        wait_for(idle, "the kernel", timeout=150)
         prompt = page.locator(".jp-InputPrompt").first
         cell = page.locator(".jp-CodeCell .cm-content").first
 
@@ -174,12 +175,12 @@ class Notebook:
             cell.click()
             page.keyboard.press("Shift+Enter")
             try:
-                playwright.expect(prompt).not_to_have_text("[ ]:", timeout=8000)
+                playwright.expect(prompt).not_to_have_text("[ ]:", timeout=15_000)
             except AssertionError:
                 return False  # pressed before the page was listening
             return True
 
-        wait_for(started, "the cell to run", timeout=90)
+        wait_for(started, "the cell to run", timeout=150)
         self.panel.wait_for(state="visible", timeout=WAIT)
 
     def choose(self, container: str) -> None:
