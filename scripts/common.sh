@@ -12,6 +12,16 @@ if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -e /etc/ssl/certs/ca-certificates.crt 
   export NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
 fi
 
+# fetched COMMAND...: run what asks a package index, up to three times: one of its answers may fail or be slow.
+fetched() {
+  local try
+  for try in 1 2; do
+    "$@" </dev/null >&2 && return
+    printf '%s: once more: %s\n' "${0##*/}" "$*" >&2
+  done
+  "$@" </dev/null >&2
+}
+
 # apt_install PACKAGE...: install Debian packages; one sentence where that cannot be.
 apt_install() {
   command -v apt-get >/dev/null || die "needs $*, and this is not Debian: install it by hand"

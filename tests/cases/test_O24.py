@@ -152,7 +152,7 @@ def handed_out(docker: Docker, engine: Engine, goals: dict[str, Goal], tmp_path:
     )
     assert states(soon) == {"slow": "failed", **dict.fromkeys(GOOD[:3], "same")}
     assert "longer than 10 seconds" in reasons(soon)["slow"]
-    assert next(item for item in soon.outcomes if item.label == "slow").seconds < 40
+    assert next(item for item in soon.outcomes if item.label == "slow").seconds < 120
 
     # the report is for machines, too: who, when, and the hash of everything
     outcomes = json.loads(json.dumps(second.to_dict()))["outcomes"]

@@ -109,5 +109,7 @@ def test_sweep(engine, docker, empty_image, volume):
             sweep_helpers(engine)
             wait_for(lambda: docker.raw("volume", "inspect", filled).returncode, "its volume to go")
             assert docker.inspect(other, "volume")  # somebody else's of that name
+            helper = ("ps", "-aq", "--filter", f"volume={other}")
+            wait_for(lambda: not docker(*helper), "the other's helper to go, whoever sweeps it")
         finally:
             docker.raw("rm", "-f", *made.values())

@@ -68,7 +68,7 @@ class OwnEngine:
                 stderr=log,
                 start_new_session=True,
             )
-        end = time.monotonic() + 90
+        end = time.monotonic() + 180
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 break

@@ -441,7 +441,7 @@ def test_rights_end_while_it_is_copied(people: Site) -> None:
         people.hub("DELETE", f"/users/a-b/tokens/{made['id']}")
         began = time.monotonic()
         over = {user: people.over("boss", ident) for user, ident in running.items()}
-        assert time.monotonic() - began < 60  # this machine is busy
+        assert time.monotonic() - began < 80  # its tar needs longer
         assert over["teacher"]["state"] == "cancelled" and over["a-b"]["state"] != "done", over
     finally:
         people.hub("POST", "/groups/stats101/users", {"users": ["a-b"]})

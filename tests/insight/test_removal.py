@@ -165,7 +165,7 @@ def wait_for_end(docker: Docker, volume: str, expected: str) -> bool:
     """Whether the volume is there; one that should go is given time to."""
     if expected == "lost":
         try:
-            wait_for(lambda: not exists(docker, volume), "the volume to go", timeout=20)
+            wait_for(lambda: not exists(docker, volume), "the volume to go")
         except pytest.fail.Exception:
             return True
     return exists(docker, volume)

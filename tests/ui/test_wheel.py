@@ -34,21 +34,30 @@ from tests.ui.steps import (
 sync_api = pytest.importorskip("playwright.sync_api")
 expect, BrowserContext = sync_api.expect, sync_api.BrowserContext
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500)]
 
 LABS = ["4.2", "newest"]
 if os.environ.get("VOLCOPY_TEST_LABS") == "all":
     LABS[1:1] = ["4.3", "4.4", "4.5"]
 
 
-def _run(*args: str) -> None:
-    """Run a program; what it says is shown where it fails. `SSL_CERT_FILE`: the machine's certificates for uv."""
+def _fetched(*args: str) -> None:
+    """Run what asks a package index, up to three times; what it says is shown where it fails.
+
+    `SSL_CERT_FILE`: the machine's certificates for uv.
+    """
     bundle = "/etc/ssl/certs/ca-certificates.crt"
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {"UV_HTTP_TIMEOUT": "120", **os.environ, "PATH": path}
     if "SSL_CERT_FILE" not in env and Path(bundle).exists():
         env["SSL_CERT_FILE"] = bundle
-    done = subprocess.run(args, capture_output=True, text=True, timeout=400, check=False, env=env)
-    assert done.returncode == 0, f"{args}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    for _ in range(3):
+        done = subprocess.run(
+            args, capture_output=True, text=True, timeout=400, check=False, env=env
+        )
+        if not done.returncode:
+            return
+    pytest.fail(f"{args}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +66,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = ROOT / "jupyter_volcopy" / "labextension" / "static" / "style.js"
     need(built.exists(), "JupyterLab's part is not built: scripts/build-lab builds it")
     target = tmp_path_factory.mktemp("dist")
-    _run(sys.executable, "-m", "build", "--installer", "uv", "--outdir", str(target), str(ROOT))
+    _fetched(sys.executable, "-m", "build", "--installer", "uv", "--outdir", str(target), str(ROOT))
     (found,) = target.glob("*.whl")
     return found
 
@@ -70,9 +79,9 @@ def fresh(
     home = tmp_path_factory.mktemp(f"fresh-{request.param}")
     python = str(home / "venv" / "bin" / "python")
     uv = [sys.executable, "-m", "uv", "--quiet"]
-    _run(*uv, "venv", "--python", sys.executable, str(home / "venv"))
+    _fetched(*uv, "venv", "--python", sys.executable, str(home / "venv"))
     lab = "jupyterlab" if request.param == "newest" else f"jupyterlab=={request.param}.*"
-    _run(*uv, "pip", "install", "--python", python, str(wheel), lab)
+    _fetched(*uv, "pip", "install", "--python", python, str(wheel), lab)
     with running_lab(home, names=[f"{PREFIX}-*"], python=python) as found:
         yield found
 
