@@ -367,8 +367,34 @@ def each_access(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.
     return way
 
 
+LONGEST = (
+    *(
+        "hub/test_hub.py",
+        "faults/test_interrupts.py",
+        "faults/test_changing.py",
+        "ui/test_panel.py",
+    ),
+    *(
+        "hub/test_page.py",
+        "faults/test_system_calls.py",
+        "ui/test_wheel.py",
+        "choice/test_again.py",
+    ),
+    *("conformance/test_conformance_one.py", "conformance/test_conformance_two.py"),
+    *("conformance/test_conformance_three.py", "cases/test_O24.py", "faults/test_full_disk.py"),
+    *("rescue/test_rescue.py", "ui/test_states.py", "engine/test_gone.py", "hub/test_keeping.py"),
+    *("engine/test_engines.py", "faults/test_race_direct.py", "faults/test_race_container.py"),
+    *("notebook/test_magic.py", "engine/test_programs.py", "web/test_streams.py"),
+    *("faults/test_engine_restart.py", "ui_panel/test_panel.py", "engine/test_transports.py"),
+    *("rescue/test_volumes.py", "faults/test_hostile.py", "faults/test_faults.py"),
+)
+"""Files that take the longest, these first: the workers of `scripts/test` take a file each, and end together."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses the engine is marked so: `-m "not engine"` runs without one."""
+    """The longest first; what uses the engine is marked so: `-m "not engine"` runs without one."""
+    turns = {ROOT / "tests" / name: turn for turn, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: turns.get(item.path, len(turns)))
     for item in items:
         if "docker" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.engine)
