@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Command, wait_for
+from tests.conftest import CREATED_ONLY, PREFIX, Command, wait_for
 from tests.faults.actions import ACTIONS, Ground
 from tests.faults.double import EngineDouble, Fault
 from tests.faults.scene import (
@@ -37,7 +37,7 @@ from tests.faults.scene import (
 
 KILLS = int(os.environ.get("VOLCOPY_TEST_KILLS", "8"))
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-BIG = 32 * MEGA
+BIG = 16 * MEGA
 
 pytestmark = pytest.mark.timeout(max(300, KILLS * 20))
 
@@ -201,9 +201,17 @@ class Scene:
         assert hidden_inside(self.docker, self.name, "/", "-xdev") == []
 
 
-@pytest.fixture
-def scene(docker: Any, container: Any, tmp_path: Path) -> Iterator[Scene]:
-    yield Scene(docker, container(), tmp_path)
+@pytest.fixture(scope="module")
+def scene(docker: Any, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """One for all tests: each lays what it needs."""
+    if CREATED_ONLY:
+        pytest.skip("this engine starts no containers here")
+    name = f"{PREFIX}-scene{os.urandom(3).hex()}"
+    docker("run", "-d", "--network", "none", "--name", name, image, "sleep", "100000")
+    try:
+        yield Scene(docker, name, tmp_path_factory.mktemp("scene"))
+    finally:
+        docker.raw("rm", "-fv", name)
 
 
 KINDS = [
@@ -224,11 +232,11 @@ def test_sigkill_at_random_moments(scene: Scene, dcp: Command, volcopy: Command)
         scene.lay(way, what, existing)
         if (way, what) not in times:  # how long it takes undisturbed, on this machine, now
             began = time.monotonic()
-            dcp(*scene.argv(way, what)).ok()
+            dcp(*scene.argv(way, what), cwd=scene.here).ok()
             times[way, what] = time.monotonic() - began
             assert scene.state(way, what, existing) == "new"
             scene.lay(way, what, existing)
-        with dcp.start(*scene.argv(way, what)) as process:
+        with dcp.start(*scene.argv(way, what), cwd=scene.here) as process:
             try:
                 # not a wait: a random moment
                 process.wait(timeout=chance.uniform(0.1, 1.0) * times[way, what])
@@ -241,7 +249,7 @@ def test_sigkill_at_random_moments(scene: Scene, dcp: Command, volcopy: Command)
         seen[state] = seen.get(state, 0) + 1
         scene.nothing_left(volcopy)
         if turn % 4 == 3:  # and the same command finishes it
-            dcp(*scene.argv(way, what)).ok()
+            dcp(*scene.argv(way, what), cwd=scene.here).ok()
             assert scene.state(way, what, existing) == "new"
     assert sum(seen.values()) == KILLS
 
@@ -254,7 +262,7 @@ def test_signals_at_random_moments(way: str, scene: Scene, dcp: Command, volcopy
     for number, status in SIGNALS:
         for what in ("big", "tree"):
             scene.lay(way, what, True)
-            with dcp.start(*scene.argv(way, what)) as process:
+            with dcp.start(*scene.argv(way, what), cwd=scene.here) as process:
                 ready_for_signals(process)
                 try:
                     process.wait(timeout=chance.uniform(0.0, 0.15))
