@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -318,7 +319,18 @@ EVENTS = {
     "kill from outside": [],
     "recreate": [],
 }
-BIG = 40 * MEGA
+BIG = 24 * MEGA
+
+
+@pytest.fixture(scope="module")
+def contents(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dict[str, str], dict[str, str]]:
+    """A directory with large files `old` and `new`, and their sums."""
+    top = tmp_path_factory.mktemp("contents")
+    (top / "old").write_bytes(content(LINE_OLD, BIG))
+    (top / "new").write_bytes(content(LINE_NEW, BIG))
+    return top, sums(top / "old"), sums(top / "new")
 
 
 @pytest.mark.parametrize("way", ["pull", "push"])
@@ -333,20 +345,19 @@ def test_the_container_in_the_middle(
     volcopy: Command,
     tmp_path: Path,
     image: str,
+    contents: tuple[Path, dict[str, str], dict[str, str]],
 ) -> None:
     chance = random.Random(f"{event} {way}")
+    here, old, new = contents
     name = container()
     pid = docker.inspect(name)["State"]["Pid"]
-    (tmp_path / "old").write_bytes(content(LINE_OLD, BIG))
-    (tmp_path / "new").write_bytes(content(LINE_NEW, BIG))
-    old, new = sums(tmp_path / "old"), sums(tmp_path / "new")
     if way == "pull":
-        docker("cp", "-q", str(tmp_path / "new"), f"{name}:/f")
-        (tmp_path / "old").rename(tmp_path / "dst")
+        docker("cp", "-q", str(here / "new"), f"{name}:/f")
+        shutil.copyfile(here / "old", tmp_path / "dst")
         argv = [f"{name}:/f", "dst"]
     else:
-        docker("cp", "-q", str(tmp_path / "old"), f"{name}:/f")
-        argv = ["new", f"{name}:/f"]
+        docker("cp", "-q", str(here / "old"), f"{name}:/f")
+        argv = [str(here / "new"), f"{name}:/f"]
     again = f"{name}-again"
     acting: subprocess.Popen[bytes] | None = None
     try:
