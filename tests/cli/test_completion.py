@@ -11,8 +11,15 @@ from typing import Any
 
 import pytest
 
+from jupyter_volcopy.cli import completion
 from jupyter_volcopy.cli.completion import candidates, escape, split_line
 from jupyter_volcopy.cli.door import Door
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as a busy machine may need."""
+    monkeypatch.setattr(completion, "_PATIENCE", 60.0)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +82,9 @@ def test_bash(container: Any, docker: Any, tmp_path: Path) -> None:
     tool = tmp_path / "volcopy"
     root = Path(__file__).resolve().parent.parent.parent
     tool.write_text(
-        f'#!/bin/sh\nPYTHONPATH={root} exec {sys.executable} -m jupyter_volcopy.cli.volcopy "$@"\n'
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(root)!r})\n"
+        "from jupyter_volcopy.cli import completion, volcopy\n"
+        "completion._PATIENCE = 60.0\nsys.exit(volcopy.main())\n"
     )
     tool.chmod(0o755)
     script = f"""

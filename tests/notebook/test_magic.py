@@ -144,6 +144,7 @@ def test_completion(container: Any, docker: Any, kernel: Any, tmp_path: Path) ->
     docker.sh(name, "mkdir -p '/data/sub dir' && touch /data/some.csv")
     run = kernel()
     (tmp_path / "work" / "mine.csv").touch()
+    run.run("from jupyter_volcopy.cli import completion; completion._PATIENCE = 60.0")
     assert f"%dcp {name}:" in run.complete(f"%dcp {name[:-2]}")
     assert f"%dcp {name}:/data/" in run.complete(f"%dcp {name}:/da")
     assert f"%dcp {name}:/data/some.csv" in run.complete(f"%dcp {name}:/data/so")
