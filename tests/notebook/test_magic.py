@@ -19,6 +19,9 @@ from tests.notebook.kernel import Kernel, running_kernel
 NOTEBOOK = "教程-研究功能介绍.ipynb"
 ROOT = Path(__file__).resolve().parents[2]
 
+NO_JEDI = "%config IPCompleter.use_jedi = False"
+"""It takes seconds for each line, and completes no line magic."""
+
 NAMES: dict[str, Any] = {
     "name": "my file.txt",
     "files": ["a b", "c"],
@@ -145,6 +148,7 @@ def test_completion(container: Any, docker: Any, kernel: Any, tmp_path: Path) ->
     run = kernel()
     (tmp_path / "work" / "mine.csv").touch()
     run.run("from jupyter_volcopy.cli import completion; completion._PATIENCE = 60.0")
+    run.run(NO_JEDI)
     assert f"%dcp {name}:" in run.complete(f"%dcp {name[:-2]}")
     assert f"%dcp {name}:/data/" in run.complete(f"%dcp {name}:/da")
     assert f"%dcp {name}:/data/some.csv" in run.complete(f"%dcp {name}:/data/so")
@@ -152,10 +156,13 @@ def test_completion(container: Any, docker: Any, kernel: Any, tmp_path: Path) ->
     assert "%dcp -a mine.csv" in run.complete("%dcp -a mi")
     assert "%dcp --exclude-from=" in run.complete("%dcp --exclude-f")
     assert f"%volcopy ls {name}:/data/" in run.complete(f"%volcopy ls {name}:/da")
+    run.run(NO_JEDI.replace("False", "True"))
+    assert "%dcp --exclude-from=" in run.complete("%dcp --exclude-f")
 
 
 def test_unload(kernel: Any) -> None:
     run = kernel()
+    run.run(NO_JEDI)
     run.run("%unload_ext jupyter_volcopy")
     assert "not found" in str(run.run("%dcp --version"))
     assert not [line for line in run.complete("%dcp --exclude-f") if "exclude-from" in line]
