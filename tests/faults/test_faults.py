@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import socket
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -266,10 +267,11 @@ def test_engine_goes_in_the_middle(
 
         def pieces() -> Iterator[bytes]:
             yield double._packed("/src", "src")[:100_000]
+            double._listener.shutdown(socket.SHUT_RDWR)  # else its thread waits on
             double._listener.close()
             Path(double.path).unlink()
             for sock in list(double._sockets):
-                sock.shutdown(2)
+                sock.shutdown(socket.SHUT_RDWR)
 
         double.archives["/src"] = pieces
         code = dcp.main(list(action.argv))
