@@ -500,7 +500,10 @@ def _stream_names(
             return None  # an entry for `.` changes nothing
         if entry.kind is Kind.HARDLINK:
             entry.link = inside(entry.link, "invalid hardlink: the target")
-        if any(rel.startswith(f"{link}/") for link in far):
+        above = rel.rpartition("/")[0] if far else ""
+        while above and above not in far:
+            above = above.rpartition("/")[0]
+        if above:
             raise UnsafeEntry(
                 f"the entry {entry.name!r} is below a link that leads out of the destination",
                 hint="nothing was written",
