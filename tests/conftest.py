@@ -90,16 +90,20 @@ class Docker:
         )
 
 
+def comes(condition: Callable[[], Any], timeout: float = 60) -> Any:
+    """Poll until `condition()` is true, at most so many seconds; its last value."""
+    end = time.monotonic() + timeout
+    while not (value := condition()) and time.monotonic() <= end:
+        time.sleep(0.02)
+    return value
+
+
 def wait_for(condition: Callable[[], Any], what: str = "it", timeout: float = 60) -> Any:
     """Poll until `condition()` is true and return its value; fail after `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            pytest.fail(f"waited {timeout:g} s for {what}")
-        time.sleep(0.02)
+    value = comes(condition, timeout)
+    if not value:
+        pytest.fail(f"waited {timeout:g} s for {what}")
+    return value
 
 
 _ports_given: set[int] = set()
@@ -146,8 +150,13 @@ def docker() -> Iterator[Docker]:
         pytest.skip(reason)
     run = Docker()
     yield run
-    containers = run("ps", "-aq", "--filter", f"name={PREFIX}").split()
-    volumes = run("volume", "ls", "-q", "--filter", f"name={PREFIX}").split()
+
+    def left(*listing: str) -> list[str]:
+        return run(*listing, "--filter", f"name={PREFIX}").split()
+
+    # what the engine is removing by itself (`--rm`) is not left
+    comes(lambda: not left("ps", "-aq") and not left("volume", "ls", "-q"), 20)
+    containers, volumes = left("ps", "-aq"), left("volume", "ls", "-q")
     if containers or volumes:
         shown = run("ps", "-a", "--filter", f"name={PREFIX}")
         if containers:
@@ -202,7 +211,9 @@ def volume(docker: Docker) -> Iterator[Callable[..., str]]:
     yield make
     held = []
     for name in made:
-        left = docker("ps", "-aq", "--filter", f"volume={name}").split()
+        users = ("ps", "-aq", "--filter", f"volume={name}")
+        comes(lambda users=users: not docker(*users), 20)  # one may be on its way out
+        left = docker(*users).split()
         held += left
         if left:
             docker.raw("rm", "-f", *left)

@@ -12,7 +12,7 @@ from jupyter_volcopy.core.discovery import open_engine
 from jupyter_volcopy.core.docker_engine import DockerEngine
 from jupyter_volcopy.core.removal import WAYS, Forecast, forecast
 from jupyter_volcopy.errors import NoSuchContainer, UsageError
-from tests.conftest import PREFIX, Docker, wait_for
+from tests.conftest import PREFIX, Docker, comes, wait_for
 from tests.engine.ways import Forwarder, engine_socket
 from tests.insight.conftest import exists, volumes_of
 
@@ -164,10 +164,7 @@ def test_equal_to_what_happens(how: str, scene: Make, engine: DockerEngine, dock
 def wait_for_end(docker: Docker, volume: str, expected: str) -> bool:
     """Whether the volume is there; one that should go is given time to."""
     if expected == "lost":
-        try:
-            wait_for(lambda: not exists(docker, volume), "the volume to go")
-        except pytest.fail.Exception:
-            return True
+        comes(lambda: not exists(docker, volume))
     return exists(docker, volume)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.conftest import Docker, wait_for
+from tests.conftest import Docker, comes, wait_for
 
 
 def panel(page: Page) -> Locator:
@@ -134,10 +133,7 @@ def settled(where: Page | Locator, script: str) -> Any:
         found[:] = [where.evaluate(script)]
         return not found[0]
 
-    try:
-        wait_for(well, "what is to be seen", 20)
-    except pytest.fail.Exception:
-        pass  # the caller shows it
+    comes(well, 20)
     return found[0]
 
 
