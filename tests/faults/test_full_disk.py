@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from jupyter_volcopy.core.discovery import find_address
+from jupyter_volcopy.core.here import is_here
 from tests.conftest import Command
 from tests.faults.double import EngineDouble
 from tests.faults.scene import (
@@ -202,8 +204,14 @@ def test_a_tree_onto_a_full_volume(tiny: str, docker: Any, dcp: Command, tmp_pat
     before = inside(docker, tiny)
     done = dcp("t", f"{tiny}:/tiny/")
     assert done.code == 1 and "no space left on device" in done.err.lower(), done.err
-    assert inside(docker, tiny) == before
     assert hidden_inside(docker, tiny, "/tiny") == []
+    after = inside(docker, tiny)
+    if is_here(find_address()[0]):  # the kernel is asked before anything is sent
+        assert after == before
+        return
+    assert after[:2] == before[:2]
+    for path in set(after[2]) - set(before[2]):  # files of it that fitted are whole
+        assert docker.read(tiny, f"/tiny/{path}") == content(LINE_NEW, 300_000)
 
 
 @pytest.mark.parametrize("tree", [False, True], ids=["file", "tree"])
