@@ -289,7 +289,8 @@ class TransferSection(Section):
         while True:
             time.sleep(_PERIOD)
             with asking.idle:
-                for row in [row for row in self.rows if not row.over]:
+                # One may have been over before its row was made.
+                for row in [r for r in self.rows if not r.over or r.transfer.id in self._after]:
                     if row.draw():
                         self._show()
                         after = self._after.pop(row.transfer.id, None)

@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("ipywidgets")
 
 from jupyter_volcopy import VolcopyPanel
+from jupyter_volcopy.core.background import Transfer, Transfers
 from jupyter_volcopy.core.model import Change
 from jupyter_volcopy.core.mounts import Place
 from jupyter_volcopy.errors import EngineUnreachable, UsageError
@@ -454,3 +455,25 @@ def test_kernel_is_not_held(
     asyncio.run(as_a_kernel())
     assert found.wait(60)
     assert asked and threading.main_thread() not in asked
+
+
+def test_a_copy_that_is_over_before_its_row_is_made(
+    container: Callable[..., str],
+    panel: Callable[..., VolcopyPanel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The directory is read again all the same."""
+    start = Transfers.start
+
+    def started(*args: Any, **options: Any) -> Transfer:
+        transfer = start(*args, **options)
+        wait_for(lambda: transfer.state == "done", "the copy")
+        return transfer
+
+    monkeypatch.setattr(Transfers, "start", started)
+    lab = container("running", "-w", "/work")
+    found = panel(lab)
+    (tmp_path / "quick").write_text("quick")
+    found.push(str(tmp_path / "quick"))
+    assert found.wait(60) and "quick" in shown(found)
