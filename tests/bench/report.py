@@ -173,7 +173,7 @@ def main() -> int:
     engine = subprocess.run(["docker", "version", "-f", "{{.Server.Version}}, client {{.Client.Version}}"], check=True, capture_output=True, text=True).stdout.strip()
     load = os.getloadavg()[0]
     said = (
-        f"Engine {engine}, Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores, load average"
+        f"Engine {engine}, Python {platform.python_version()}, Linux {'.'.join(platform.release().split('.')[:2])}, {os.cpu_count()} cores, load average"
         f" {load:.0f} at the start; {o.rounds} rounds (short copies four times as many), scale {o.scale:g} (1: 1 GiB, 20,000 files)."
     )
     began = time.monotonic()
