@@ -348,8 +348,6 @@ class _One:
         try:
             stat = self.engine.stat(self.container.id, top)
         except NoSuchPath:
-            stat = None
-        if stat is None:
             return {}  # whether its directory is one, the copy sees
         own = ListedEntry(name, stat.kind, stat.mode, 0, 0, stat.size, stat.mtime_ns)
         if stat.kind is not Kind.DIRECTORY:

@@ -15,7 +15,7 @@ from jupyter_volcopy.core.paths import join
 from jupyter_volcopy.core.plan import Landing
 from jupyter_volcopy.core.report import Note, Report
 from jupyter_volcopy.core.tar_reader import TarReader
-from jupyter_volcopy.core.transfer import Place, Run
+from jupyter_volcopy.core.transfer import ROOT_USER, Place, Run
 from jupyter_volcopy.errors import CutStream, UsageError
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ def directory_owner(
 
     Where a program looks, as the user of the container, it has told already.
     """
-    found = engine.stat(container, join(directory, "."))
+    found = engine.stat(container, join(directory, "."), user=ROOT_USER if live else None)
     if found.uid is not None and found.gid is not None:
         return found.uid, found.gid
     path = directory if directory != "/" else "/."

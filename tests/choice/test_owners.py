@@ -156,3 +156,16 @@ def test_pulled_by_somebody_else(
         assert "owner" in {note["code"] for note in json.loads(done.stdout)["warnings"]}
         found = (out / "f").stat()
         assert (found.st_uid, found.st_gid) == (NOBODY, NOBODY)
+
+
+@root_only
+def test_as_a_directory_that_only_processes_see(
+    docker: Docker, container: Callable[..., str], copier: Copier, tmp_path: Path
+) -> None:
+    """A directory in a tmpfs: the engine's own stat does not reach it."""
+    name = container("running", "--tmpfs", "/fast")
+    docker.sh(name, "mkdir /fast/sub && chown 77:88 /fast/sub")
+    make(tmp_path, {"f.ipynb": "{}"})
+    source = str(tmp_path / "f.ipynb")
+    assert copier.copy(source, f"{name}:/fast/sub/new", chown="directory", access="api").ok
+    assert docker.sh(name, "stat -c %u:%g /fast/sub/new") == "77:88"
