@@ -70,7 +70,7 @@ def extract_by_program(
         raise
     try:
         _unpack(engine, container, stage, body, user)
-        only = getattr(body, "only", "")
+        only = getattr(body, "only", None)
         if not only or not _move(run, join(stage, only), directory):
             _Placing(engine, run, stage, directory).place()
     finally:

@@ -6,7 +6,17 @@ same on every locale. `encode` and `decode` are the only two ways across.
 
 from __future__ import annotations
 
-__all__ = ["base_name", "clean", "clean_keeping_end", "decode", "encode", "join", "parent", "query"]
+__all__ = [
+    "base_name",
+    "clean",
+    "clean_keeping_end",
+    "decode",
+    "encode",
+    "join",
+    "one_top",
+    "parent",
+    "query",
+]
 
 
 # What may stand in a query as it is (RFC 3986, "unreserved"), and the slash. `urllib.parse` would
@@ -70,3 +80,18 @@ def parent(path: str) -> str:
 def join(directory: str, name: str) -> str:
     """`name` in `directory`, with one slash between."""
     return directory.rstrip("/") + "/" + name.lstrip("/")
+
+
+def one_top(so_far: str | None, name: str) -> str:
+    """The one name in which all entries of an archive lie, entry by entry, parents first.
+
+    Args:
+        so_far: what this said of the entries before; None for the first.
+        name: of the next entry.
+
+    Returns:
+        That name; "" where there is no such.
+    """
+    if so_far is None:
+        return "" if "/" in name or name == "." else name
+    return so_far if so_far and name.startswith(so_far + "/") else ""

@@ -23,7 +23,7 @@ from jupyter_volcopy.core.control import Cancel, Meter
 from jupyter_volcopy.core.engine import ArchiveBody, Engine, FilePart
 from jupyter_volcopy.core.journal import Journal
 from jupyter_volcopy.core.model import Entry, Kind
-from jupyter_volcopy.core.paths import join
+from jupyter_volcopy.core.paths import join, one_top
 from jupyter_volcopy.core.record import State, replace
 from jupyter_volcopy.core.tar_writer import END, encode_entry, padding
 from jupyter_volcopy.errors import (
@@ -109,7 +109,7 @@ class PushBody:
     """
 
     whole = False
-    only = ""
+    only: str | None = None
     spoiled = False
     length: int | None = None
     left = False
@@ -146,7 +146,6 @@ class PushBody:
         meter, cancel = self.meter, self.cancel
         buffer = bytearray()
         opened: list[Entry] = []  # directories whose content is being sent, outermost first
-        first = True
         for item in self.items:
             if cancel.asked:
                 self.stopped = True
@@ -154,10 +153,7 @@ class PushBody:
                     os.close(item.open()[0])
                 break
             entry = item.entry
-            if first:
-                self.only, first = ("" if "/" in entry.name else entry.name), False
-            elif self.only and not entry.name.startswith(self.only + "/"):
-                self.only = ""
+            self.only = one_top(self.only, entry.name)
             meter.current = entry.name.replace(*self.shown, 1) if self.shown else entry.name
             while opened and not entry.name.startswith(opened[-1].name + "/"):
                 buffer += encode_entry(opened.pop())

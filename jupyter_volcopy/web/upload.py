@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from jupyter_volcopy.core.engine import FilePart
 from jupyter_volcopy.core.localfs import local_error
 from jupyter_volcopy.core.model import Entry, Kind
-from jupyter_volcopy.core.paths import clean, encode, join
+from jupyter_volcopy.core.paths import clean, encode, join, one_top
 from jupyter_volcopy.core.record import replace
 from jupyter_volcopy.core.tar_reader import TarReader
 from jupyter_volcopy.core.tar_writer import END, encode_entry, padding
@@ -124,7 +124,7 @@ class SafeArchive:
     """
 
     length: int | None = None
-    only = ""
+    only: str | None = None
 
     def __init__(
         self, upload: Upload, directory: str, seal: str | None, *, max_entries: int | None = None
@@ -188,7 +188,7 @@ class SafeArchive:
     def __iter__(self) -> Iterator[bytes | bytearray | memoryview | FilePart]:
         buffer = bytearray()
         content: dict[str, tuple[Entry, int]] = {}
-        begun = False
+        self.only = None
         for entry, offset in self._entries():
             if entry.kind in _SPECIAL:
                 continue
@@ -204,11 +204,7 @@ class SafeArchive:
                     safe = replace(first, name=entry.name)
                 else:
                     safe.link = target
-            name = safe.name.removesuffix("/")
-            if not begun:
-                self.only, begun = ("" if "/" in name or name == "." else name), True
-            elif self.only and not name.startswith(self.only + "/"):
-                self.only = ""
+            self.only = one_top(self.only, safe.name.removesuffix("/"))
             buffer += encode_entry(safe)
             if safe.kind is not Kind.FILE:
                 continue
