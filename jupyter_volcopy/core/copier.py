@@ -22,7 +22,7 @@ from jupyter_volcopy.core.endpoint import (
 from jupyter_volcopy.core.engine import Engine
 from jupyter_volcopy.core.journal import Journal
 from jupyter_volcopy.core.model import Kind, Listing
-from jupyter_volcopy.core.options import CopyOptions, options_from
+from jupyter_volcopy.core.options import CopyOptions, access_to, options_from
 from jupyter_volcopy.core.paths import clean_keeping_end, join
 from jupyter_volcopy.core.reach import Reach
 from jupyter_volcopy.core.report import Report
@@ -100,9 +100,12 @@ class Copier:
             places: dict[str, Place] = {}
             streamed = isinstance(target, Stream) or any(isinstance(it, Stream) for it in many)
             direct = None if streamed or direction == "copy" else self._direct(chosen)
+            run.confirm = getattr(self._inner(), "confirm", run.confirm)
             if direct is not None:
-                run.engine = stack.enter(direct)
+                stack.enter(direct)
                 run.confirm = direct.confirm
+                over = getattr(self.engine, "over", None)  # a policy stays before it
+                run.engine = over(direct) if over is not None else direct
 
             def place(endpoint: ContainerPath | VolumePath) -> Place:
                 return self._place(endpoint, stack, places, run.engine)
@@ -189,14 +192,18 @@ class Copier:
                     where = _still(run, place(source), stack, also=there.container.id)
                     copy(run, where, there, into_directory=several, wants=wants)
 
+    def _inner(self) -> Any:
+        """The engine behind a policy."""
+        return getattr(self.engine, "inner", self.engine)
+
     def _direct(self, options: CopyOptions) -> Any:
         """The engine with direct access before it, or None where the engine alone is asked.
 
         Raises:
             UsageError: direct access was asked for, with an option that only the engine honours.
         """
-        access = options.access or getattr(self.engine, "access", "")
-        access = access or os.environ.get("VOLCOPY_ACCESS", "") or "auto"
+        engine = self._inner()
+        access = access_to(engine, options.access)
         if access == "api":
             return None
         for name in _NOT_DIRECT:
@@ -207,19 +214,17 @@ class Copier:
                         hint="leave one of them out",
                     )
                 return None
-        if os.geteuid() and access == "auto":
-            return None
-        from jupyter_volcopy.core.docker_engine import DockerEngine
-
-        if type(self.engine) is not DockerEngine:  # a policy, or a service, stands before it
-            if access == "direct":
-                raise UsageError(
-                    "direct access is only for one engine of this machine, without a service"
-                )
+        must = access == "direct"
+        if os.geteuid() and not must:
             return None
         from jupyter_volcopy.core.direct import DirectEngine
 
-        return DirectEngine(self.engine, self.journal, must=access == "direct")
+        found = DirectEngine.before(engine, self.journal, must=must)
+        if found is None and must:
+            raise UsageError(
+                "direct access is only for one engine of this machine, without a service"
+            )
+        return found
 
     def _place(
         self,

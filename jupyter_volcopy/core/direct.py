@@ -15,16 +15,26 @@ opened again from the root, component by component, never through a link: who sw
 a link in between makes the copy fail. A file is held by `O_PATH` and looked at before it is opened,
 so a pipe or a device is never touched. What the kernel makes (`/proc`, `/sys`, `/dev`) is not
 reached this way. A push is staged (`Stage`) in a directory of its own beside where it lands.
+
+**As a user.** What is asked for with a user's rights is done with them (`fs_user`), as a program
+that the engine starts for that user would do it; where that cannot be, such a program does it.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 
 from jupyter_volcopy.core.direct_archive import archive_at, list_at, measure_at, stat_at
 from jupyter_volcopy.core.direct_root import Root, in_kernel, same, why_not
 from jupyter_volcopy.core.localfs import local_error
-from jupyter_volcopy.errors import Conflict, NotFound, SourceChanged
+from jupyter_volcopy.errors import (
+    AccessDenied,
+    Conflict,
+    LocalPermission,
+    NotFound,
+    SourceChanged,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +64,7 @@ class DirectEngine:
         self._journal: Any = journal
         self._must = must
         self._roots: dict[str, Root] = {}
+        self._views: dict[tuple[str, str], Root | None] = {}  # of a container and a user
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -63,7 +74,11 @@ class DirectEngine:
 
     def __exit__(self, *_: object) -> None:
         while self._roots:
-            self._roots.popitem()[1].close()
+            self._let_go(next(iter(self._roots)))
+
+    def _let_go(self, container: str) -> None:
+        self._roots.pop(container).close()
+        self._views = {key: view for key, view in self._views.items() if key[0] != container}
 
     def container(self, name: str) -> Container:
         """As `Engine.container`; from now on it is reached directly, if that is possible.
@@ -100,14 +115,32 @@ class DirectEngine:
                     continue
             except NotFound:
                 pass
-            self._roots.pop(known.id).close()
+            self._let_go(known.id)
             text = f"{known.name} ended or was started anew while it was copied"
             if self._must:
                 raise Conflict(text, hint="copy again")
             raise SourceChanged(text)
 
+    @classmethod
+    def before(cls, engine: Any, journal: Journal, *, must: bool = False) -> DirectEngine | None:
+        """For one engine of this machine; None where it is another kind, or we are not root."""
+        from jupyter_volcopy.core.docker_engine import DockerEngine
+
+        if type(engine) is not DockerEngine or (os.geteuid() and not must):
+            return None
+        return cls(engine, journal, must=must)
+
     def _at(self, container: str, user: str | None) -> Root | None:
-        return self._roots.get(container) if user in (None, _ROOT_USER) else None
+        """The root as it is to be reached for `user`, or None where that is the engine's matter."""
+        root = self._roots.get(container)
+        if root is None or user is None or user == _ROOT_USER:
+            return root
+        if (container, user) not in self._views:
+            from jupyter_volcopy.core.fs_user import fs_user
+
+            rights = fs_user(self, root.container, user)
+            self._views[container, user] = root.as_user(rights) if rights is not None else None
+        return self._views[container, user]
 
     # -- the contract
 
@@ -117,6 +150,11 @@ class DirectEngine:
         if root is not None and not in_kernel(path, above=False):
             try:
                 return stat_at(root, path)
+            except FileNotFoundError:
+                if user is not None:  # the engine would start a program to say so
+                    from jupyter_volcopy.core.answers import missing_path
+
+                    raise missing_path(root.container.name, path) from None
             except OSError:
                 pass  # the engine has the words for it
         found: Stat = self._engine.stat(container, path, user=user)
@@ -130,19 +168,22 @@ class DirectEngine:
         """As `DockerEngine.can_list`."""
         return container in self._roots or bool(self._engine.can_list(container))
 
-    def measure(self, container: str, path: str) -> tuple[int, int] | None:
+    def measure(
+        self, container: str, path: str, *, user: str | None = None
+    ) -> tuple[int, int] | None:
         """Entries and bytes below a directory whose archive says itself what it leaves out.
 
         None where `open_archive` is the engine's, or it is too deep to be measured cheaply.
         """
-        root = self._roots.get(container)
+        root = self._at(container, user)
         if root is None:
             return None
         try:
-            real = root.resolve(path, follow=True)
-            if in_kernel(real, above=True):
-                return None
-            return measure_at(root.open_directory(real))
+            with root.rights:
+                real = root.resolve(path, follow=True)
+                if in_kernel(real, above=True):
+                    return None
+                return measure_at(root.open_directory(real))
         except (OSError, RecursionError):
             return None
 
@@ -160,9 +201,10 @@ class DirectEngine:
         root = self._at(container, user)
         if root is not None:
             try:
-                real = root.resolve(path, follow=True)
-                if not in_kernel(real, above=True):
-                    return list_at(root, real, path, recursive)
+                with root.rights:
+                    real = root.resolve(path, follow=True)
+                    if not in_kernel(real, above=True):
+                        return list_at(root, real, path, recursive)
             except OSError:
                 pass
         found: Listing = self._engine.list_dir(
@@ -177,7 +219,8 @@ class DirectEngine:
         root = self._at(container, user)
         if root is not None:
             try:
-                found = archive_at(root, path)
+                with root.rights:
+                    found = archive_at(root, path)
             except OSError:
                 found = None
             if found is not None:
@@ -189,6 +232,12 @@ class DirectEngine:
         """Whether `extract` of this container stages by itself."""
         root = self._roots.get(container)
         return root is not None and not copy_uid_gid and not in_kernel(directory, above=False)
+
+    @staticmethod
+    def _stages(body: ArchiveBody, copy_uid_gid: bool, user: str | None) -> bool:
+        """Whether what a body is made of can be staged here."""
+        items = getattr(body, "items", None)
+        return items is not None and body.seal is None and (user is not None or not copy_uid_gid)
 
     def extract(
         self,
@@ -204,28 +253,52 @@ class DirectEngine:
         from jupyter_volcopy.core.direct_push import InsideJournal, extract_at, remove_left
 
         root = self._at(container, user)
-        items = getattr(body, "items", None)
         hidden = getattr(body, "hidden", "")
-        if root is not None and body.seal is not None and hidden:
-            remove_left(root, directory, hidden)
-        elif root is not None and items is not None and not copy_uid_gid:
+        if root is not None and hidden and getattr(body, "over_directories", False):
+            with root.rights:
+                remove_left(root, directory, hidden)
+            if user is not None and user != _ROOT_USER:
+                return
+        elif root is not None and self._stages(body, copy_uid_gid, user):
             try:
-                real = root.resolve(directory, follow=True)
-                ours = not in_kernel(real, above=False)
-                if not ours and not live:
-                    raise OSError(errno.EPERM, "made by the kernel")
-                fd = root.open_directory(real) if ours else -1
+                with root.rights:
+                    real = root.resolve(directory, follow=True)
+                    ours = not in_kernel(real, above=False)
+                    if not ours and not live and user is None:
+                        raise OSError(errno.EPERM, "made by the kernel")
+                    fd = _open_target(root, real) if ours else -1
             except FileNotFoundError:
                 from jupyter_volcopy.core.answers import missing_path
 
                 raise missing_path(root.container.name, directory) from None
+            except PermissionError:
+                raise AccessDenied(
+                    f"writing in {directory}: permission denied", container=root.container.name
+                ) from None
             except OSError as error:  # not a matter for the engine: it would not stage this body
                 raise local_error(error, "open", directory) from None
             if ours:
-                inside = InsideJournal(self._journal, self.address, container, directory)
-                extract_at(fd, directory, body, inside, self.confirm)
+                inside = InsideJournal(
+                    self._journal, self.address, container, directory, root.rights
+                )
+                try:
+                    extract_at(fd, directory, body, inside, self.confirm, root.rights)
+                except LocalPermission as error:
+                    if user is None:
+                        raise
+                    raise AccessDenied(
+                        f"writing in {directory}: {error.message}", container=root.container.name
+                    ) from None
                 return
             # /dev/shm: by a program in the container, which stages by itself
         self._engine.extract(
             container, directory, body, copy_uid_gid=copy_uid_gid, user=user, live=live
         )
+
+
+def _open_target(root: Root, path: str) -> int:
+    """The directory that is written to; that one need not be allowed to read it."""
+    try:
+        return root.open_directory(path)
+    except PermissionError:
+        return root.open_directory(path, read=False)

@@ -6,19 +6,22 @@ only wants them written takes them as they are; `readinto` gives them as a tar.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as bits
 
 from jupyter_volcopy.core.content import FileContent
-from jupyter_volcopy.core.direct_root import Root, close_fd, in_kernel
+from jupyter_volcopy.core.direct_root import OwnRights, Root, close_fd, in_kernel
 from jupyter_volcopy.core.engine import CAN_CHANGE
 from jupyter_volcopy.core.localfs import DIRECTORY_FLAGS, Tree, TreeEntry, kind_of, local_error
 from jupyter_volcopy.core.model import Entry, Kind, ListedEntry, Listing, Stat
 from jupyter_volcopy.core.paths import base_name, clean, encode, parent
 from jupyter_volcopy.core.tar_writer import END, encode_entry, padding
 from jupyter_volcopy.errors import (
+    AccessDenied,
     Conflict,
     CutStream,
+    LocalPermission,
     NotADirectory,
     SourceChanged,
     VolcopyError,
@@ -27,6 +30,8 @@ from jupyter_volcopy.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from jupyter_volcopy.core.fs_user import FsUser
 
 __all__ = ["DirectArchive", "DirectTree", "archive_at", "list_at", "measure_at", "stat_at"]
 
@@ -90,6 +95,7 @@ class DirectArchive:
         rel: of the path in it; "" for the directory itself.
         top: what the first component is called.
         stat: of the path.
+        rights: with which it is read.
 
     Attributes:
         remarkable: what it left out, and files that can be caught in the middle, as they were when
@@ -100,8 +106,11 @@ class DirectArchive:
     parsed = True
     """It gives entries itself and need not be read as an archive."""
 
-    def __init__(self, tree: Tree, rel: str, top: str, stat: Stat) -> None:
+    def __init__(
+        self, tree: Tree, rel: str, top: str, stat: Stat, rights: OwnRights | FsUser
+    ) -> None:
         self.stat: Stat | None = stat
+        self._rights = rights
         self._tree = tree
         self._rel = rel
         self._top = top
@@ -112,6 +121,7 @@ class DirectArchive:
         self._closed = False
         self.remarkable: list[ListedEntry] = []
         self.unread: list[str] = []
+        self._denied = ""  # the first path that could not be read
         self._stream: Iterator[memoryview | bytes] | None = None
         self._rest = memoryview(b"")
 
@@ -135,7 +145,7 @@ class DirectArchive:
         self._check()
         self._running = True
         try:
-            yield from self._entries()
+            yield from self._rights.inside(self._entries())
         finally:
             self._running = False
             if self._closed:
@@ -149,8 +159,11 @@ class DirectArchive:
             info = found.stat
             if found.error is not None and found.kind is Kind.DIRECTORY:
                 self.unread.append(self._below(found.rel))
+                self._denied = self._denied or found.rel
             elif info is None or found.error is not None or found.kind is Kind.SOCKET:
                 self._remark(found.rel, found.kind if found.error is None else Kind.FILE, info)
+                if isinstance(found.error, LocalPermission):
+                    self._denied = self._denied or found.rel
                 continue
             assert info is not None
             name = self._top + found.rel[cut:] if cut else f"{self._top}/{found.rel}".rstrip("/")
@@ -170,8 +183,10 @@ class DirectArchive:
                 continue
             try:
                 self._fd, info = self._tree.open_entry(found)
-            except VolcopyError:
+            except VolcopyError as error:
                 firsts.pop((info.st_dev, info.st_ino), None)
+                if isinstance(error, LocalPermission):
+                    self._denied = self._denied or found.rel
                 self._remark(found.rel, Kind.FILE, None)
                 continue
             try:
@@ -254,15 +269,22 @@ class DirectArchive:
                 yield self._buffer[:count]
                 left -= count
             yield padding(entry.size)
+        if self._denied and not isinstance(self._rights, OwnRights):
+            # as the user's own tar would say; an archive has no other place for it
+            raise AccessDenied(f"reading {self._denied}: permission denied", path=self._denied)
         yield END
 
 
 def stat_at(root: Root, path: str) -> Stat:
     """As `Engine.stat`; an OSError where there is nothing."""
-    real = root.resolve(path, follow=False)
-    info = root.stat(real)
-    kind = kind_of(info.st_mode)
-    target = root.resolve(path, follow=True) if kind is Kind.SYMLINK else ""
+    with root.rights:
+        through = path.endswith(("/", "/."))
+        real = root.resolve(path, follow=through)
+        info = root.stat(real)
+        kind = kind_of(info.st_mode)
+        if through and kind is not Kind.DIRECTORY:
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        target = root.resolve(path, follow=True) if kind is Kind.SYMLINK else ""
     return _as_stat(info, base_name(clean(path)), target)
 
 
@@ -368,6 +390,7 @@ def archive_at(root: Root, path: str) -> DirectArchive | None:
         target = root.resolve(plain, follow=True)
     stat = _as_stat(shown, base_name(plain), target)
     if contents:
-        return DirectArchive(DirectTree(root.open_directory(real), real), "", ".", stat)
-    tree = DirectTree(root.open_directory(parent(real)), parent(real))
-    return DirectArchive(tree, base_name(real), base_name(plain), stat)
+        tree = DirectTree(root.open_directory(real), real)
+        return DirectArchive(tree, "", ".", stat, root.rights)
+    tree = DirectTree(root.open_directory(parent(real), read=False), parent(real))
+    return DirectArchive(tree, base_name(real), base_name(plain), stat, root.rights)

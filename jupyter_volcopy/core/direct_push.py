@@ -9,6 +9,7 @@ import os
 import stat as bits
 
 from jupyter_volcopy.core.content import FileContent
+from jupyter_volcopy.core.direct_root import OwnRights
 from jupyter_volcopy.core.engine import FilePart
 from jupyter_volcopy.core.journal import remove_tree
 from jupyter_volcopy.core.localfs import Tree
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from jupyter_volcopy.core.direct_root import Root
+    from jupyter_volcopy.core.fs_user import FsUser
     from jupyter_volcopy.core.journal import Journal, Token
 
 __all__ = ["InsideJournal", "extract_at", "remove_left"]
@@ -31,20 +33,30 @@ __all__ = ["InsideJournal", "extract_at", "remove_left"]
 class InsideJournal:
     """The journal, for a stage that lies in a container."""
 
-    def __init__(self, journal: Journal, engine: str, container: str, directory: str) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        engine: str,
+        container: str,
+        directory: str,
+        rights: OwnRights | FsUser,
+    ) -> None:
         self._journal = journal
         self._where = engine, container, directory
+        self._rights = rights
 
     def local(self, directory: str, name: str, device: int = 0, inode: int = 0) -> Token:
         """A temporary is about to be made in the container."""
-        return self._journal.container(*self._where, name)
+        with self._rights.ours():
+            return self._journal.container(*self._where, name)
 
     def made(self, *_: object) -> None:
         """Nothing: a name in a container is known without its inode."""
 
     def done(self, token: Token) -> None:
         """It is gone, or has its final name."""
-        self._journal.done(token)
+        with self._rights.ours():
+            self._journal.done(token)
 
     def sweep_local(self, directory: str | None = None) -> list[str]:
         """Nothing: what was left in containers is swept by `transfer_push`."""
@@ -52,7 +64,12 @@ class InsideJournal:
 
 
 def extract_at(
-    fd: int, directory: str, body: Any, journal: Any, confirm: Callable[[], None]
+    fd: int,
+    directory: str,
+    body: Any,
+    journal: Any,
+    confirm: Callable[[], None],
+    rights: OwnRights | FsUser,
 ) -> None:
     """Stage the items of a push in the directory `fd` (which is closed) and let them land.
 
@@ -61,13 +78,36 @@ def extract_at(
         body: has the items.
         journal: of the container.
         confirm: called before they land; what it raises ends it.
+        rights: with which all is done in the container.
     """
-    stage = Stage(directory, "", safe=False, owner="keep", journal=journal, merge_top=True, at=fd)
+    with rights:
+        _extract(fd, directory, body, journal, confirm, rights)
+
+
+def _extract(
+    fd: int,
+    directory: str,
+    body: Any,
+    journal: Any,
+    confirm: Callable[[], None],
+    rights: OwnRights | FsUser,
+) -> None:
+    user = not isinstance(rights, OwnRights)
+    stage = Stage(
+        directory,
+        "",
+        safe=False,
+        owner=None if user else "keep",
+        journal=journal,
+        merge_top=True,
+        at=fd,
+        yielding=user,
+    )
     meter, cancel = body.meter, body.cancel
     there = Tree(os.dup(stage.fd), directory)
     staged = {""}  # directories
     try:
-        for item in body.items:
+        for item in rights.outside(body.items):
             entry = item.entry
             meter.current = entry.name
             _add_parents(stage, there, entry.name, staged)
@@ -77,20 +117,23 @@ def extract_at(
                 cancel.check()
                 stage.add(entry, entry.name)
             else:
-                source, offset = item.open()
+                with rights.ours():
+                    source, offset = item.open()
                 part = FilePart(source, offset, 0)
                 try:
                     cancel.check()
                     part.size = item.entry.size
                     _add_file(stage, item.entry, part, meter, cancel)
-                    may = item.sent(not part.short) if item.sent is not None else not part.short
+                    with rights.ours():
+                        may = item.sent(not part.short) if item.sent is not None else not part.short
                 finally:
                     os.close(part.fd)
                 if not may:
                     _withdraw(stage, entry.name)
             meter.entries += 1
         stage.check()
-        confirm()
+        with rights.ours():
+            confirm()
         stage.commit()
     except BaseException:
         stage.abort()

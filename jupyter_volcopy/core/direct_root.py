@@ -13,13 +13,18 @@ from jupyter_volcopy.errors import Conflict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from jupyter_volcopy.core.engine import Engine
+    from jupyter_volcopy.core.fs_user import FsUser
     from jupyter_volcopy.core.model import Container
 
-__all__ = ["Root", "close_fd", "in_kernel", "same", "why_not"]
+__all__ = ["OwnRights", "Root", "close_fd", "in_kernel", "same", "why_not"]
 
 _LINKS = 255  # as the engine: links followed in one path
 _KERNEL = ("/dev", "/proc", "/sys")
+_REACH = DIRECTORY_FLAGS | os.O_PATH
 _RUNTIMES = ("crun", "io.containerd.runc.v2", "runc")  # a process of theirs is one of this kernel
 
 
@@ -43,11 +48,34 @@ def why_not(engine: Engine, container: Container) -> str:
     return ""
 
 
+class OwnRights:
+    """Our own rights, where it could be those of a user (`fs_user.FsUser`)."""
+
+    def __enter__(self) -> OwnRights:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ours(self) -> OwnRights:
+        """As `FsUser.ours`."""
+        return self
+
+    def inside(self, items: Iterable[Any]) -> Iterable[Any]:
+        """As `FsUser.inside`."""
+        return items
+
+    outside = inside
+
+
 class Root:
     """The root of a running container, held by descriptor.
 
     Args:
         container: as the engine described it just now.
+
+    Attributes:
+        rights: those with which whoever asks is to reach what is in it.
 
     Raises:
         Conflict: the process is not that of the container; the text says what differs.
@@ -55,6 +83,7 @@ class Root:
 
     def __init__(self, container: Container) -> None:
         self.container = container
+        self.rights: OwnRights | FsUser = OwnRights()
         self.fd = self._process = -1
         try:
             self._process = os.open(
@@ -76,6 +105,12 @@ class Root:
         except BaseException:
             self.close()
             raise
+
+    def as_user(self, user: FsUser) -> Root:
+        """The same root with a user's rights; it is open as long as this one."""
+        found = Root.__new__(Root)
+        found.__dict__.update(self.__dict__, rights=user)
+        return found
 
     def _namespace(self, name: str) -> tuple[int, int]:
         return _inode(os.stat("ns/" + name, dir_fd=self._process))
@@ -152,7 +187,7 @@ class Root:
                         todo.extend(text.split(b"/")[::-1])
                         continue
                     if bits.S_ISDIR(mode):
-                        below = os.open(part, DIRECTORY_FLAGS | os.O_PATH, dir_fd=at)
+                        below = os.open(part, _REACH, dir_fd=at)
                 done.append(part)
                 held.append(below)
         finally:
@@ -160,19 +195,24 @@ class Root:
                 close_fd(fd)
         return "/" + decode(b"/".join(done))
 
-    def open_directory(self, path: str) -> int:
+    def open_directory(self, path: str, *, read: bool = True) -> int:
         """A descriptor of the directory at the resolved `path`; no link is followed.
+
+        Args:
+            path: absolute.
+            read: False: it is enough to reach what is in it (`O_PATH`), as for those above it.
 
         Raises:
             OSError: as the kernel says.
         """
         fd = os.dup(self.fd)
+        parts = [part for part in encode(path).split(b"/") if part]
         try:
-            for part in encode(path).split(b"/"):
-                if part:
-                    below = os.open(part, DIRECTORY_FLAGS, dir_fd=fd)
-                    os.close(fd)
-                    fd = below
+            for at, part in enumerate(parts, 1):
+                flags = DIRECTORY_FLAGS if read and at == len(parts) else _REACH
+                below = os.open(part, flags, dir_fd=fd)
+                os.close(fd)
+                fd = below
         except BaseException:
             os.close(fd)
             raise
@@ -182,7 +222,7 @@ class Root:
         """What stands at the resolved `path`, not followed."""
         if path == "/":
             return os.fstat(self.fd)
-        fd = self.open_directory(parent(path))
+        fd = self.open_directory(parent(path), read=False)
         try:
             return os.stat(encode(base_name(path)), dir_fd=fd, follow_symlinks=False)
         finally:

@@ -88,6 +88,17 @@ class Guarded:
         self._known: dict[str, Container] = {}
         self._helpers: dict[str, str] = {}  # id of a helper -> the volume it reaches
 
+    @property
+    def inner(self) -> Engine:
+        """The engine that is asked, for who puts another way to it in between (`over`)."""
+        return self._inner
+
+    def over(self, inner: Engine) -> Guarded:
+        """The same user, rules and known helpers, before another way to the same engine."""
+        found = Guarded.__new__(Guarded)
+        found.__dict__.update(self.__dict__, _inner=inner)
+        return found
+
     # --- deciding
 
     def _decide(self, action: Action, target: Target) -> Decision:
@@ -273,6 +284,17 @@ class Guarded:
         return self._inner.list_dir(
             ident, path, recursive=recursive, user=user, budget=budget, most=most
         )
+
+    def measure(
+        self, container: str, path: str, *, user: str | None = None
+    ) -> tuple[int, int] | None:
+        """See `DirectEngine.measure`; None where the engine has no such thing."""
+        ask = getattr(self._inner, "measure", None)
+        if ask is None:
+            return None
+        ident, user = self._enter(Action.READ, container, path, user)
+        found: tuple[int, int] | None = ask(ident, path, user=user)
+        return found
 
     def open_archive(
         self, container: str, path: str, *, user: str | None = None, live: bool = False

@@ -21,7 +21,12 @@ import os
 import stat
 import time
 
-from jupyter_volcopy.core.localfs import DIRECTORY_FLAGS, Descent, open_named_directory
+from jupyter_volcopy.core.localfs import (
+    DIRECTORY_FLAGS,
+    Descent,
+    file_user,
+    open_named_directory,
+)
 from jupyter_volcopy.core.paths import decode, encode
 from jupyter_volcopy.core.record import Value
 from jupyter_volcopy.errors import VolcopyError
@@ -148,7 +153,7 @@ def open_own_directory(directory: int, name: bytes) -> int:
         return os.open(name, DIRECTORY_FLAGS, dir_fd=directory)
     try:
         mode = os.fstat(fd).st_mode
-        if mode & 0o700 != 0o700 and os.geteuid():
+        if mode & 0o700 != 0o700 and file_user():
             os.fchmod(fd, stat.S_IMODE(mode) | 0o700)
     except OSError:
         pass  # not ours; what follows will say so

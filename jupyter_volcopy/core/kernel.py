@@ -1,4 +1,4 @@
-"""Linux calls that Python's `os` does not have: openat2, renameat2, syncfs.
+"""Linux calls that Python's `os` does not have: openat2, renameat2, syncfs, a thread's rights.
 
 They are made through ctypes, which is imported at the first call only: its import costs more than
 a whole copy of a small file. Where a call is missing (old kernel, seccomp filter, odd libc) or the
@@ -12,6 +12,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "RESOLVE_NO_MAGICLINKS",
     "RESOLVE_NO_SYMLINKS",
     "NotAvailable",
+    "Rights",
     "openat2",
     "renameat2",
     "syncfs",
@@ -44,6 +46,18 @@ _RENAMEAT2 = {
     "ppc64le": 357,
     "s390x": 347,
 }
+_SETGROUPS = {  # with 32 bits for each
+    "x86_64": 116,
+    "i686": 206,
+    "i386": 206,
+    "aarch64": 159,
+    "riscv64": 159,
+    "loongarch64": 159,
+    "armv7l": 206,
+    "ppc64le": 81,
+    "s390x": 206,
+}
+_CAPABILITIES = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words of 32 bits for each set
 _RETRIES = 64  # openat2 answers EAGAIN while somebody renames in the same tree
 
 _missing: set[str] = set()
@@ -163,3 +177,60 @@ def syncfs(fd: int) -> None:
 
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+class Rights:
+    """Rights of one thread over files: ids, groups, and what capabilities are in effect.
+
+    Args:
+        user, group: for files (setfsuid(2), setfsgid(2)).
+        groups: supplementary ones.
+        power: the capabilities are in effect that are now; else none.
+
+    Raises:
+        NotAvailable: the number of a call is not known here.
+        OSError: capget(2) failed.
+    """
+
+    def __init__(self, user: int, group: int, groups: Sequence[int], *, power: bool) -> None:
+        import ctypes
+
+        number = _SETGROUPS.get(os.uname().machine)
+        if number is None:
+            raise NotAvailable("setgroups")
+        self._ids = user, group
+        some = (ctypes.c_uint32 * len(groups))(*groups)
+        # by its number: glibc's own changes every thread of the process
+        self._groups = ctypes.c_long(number), ctypes.c_size_t(len(groups)), some
+        self._header = (ctypes.c_uint32 * 2)(_CAPABILITIES, 0)
+        self._sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; low words first
+        self._libc = _libc()
+        if self._libc.capget(self._header, self._sets) != 0:
+            raise _failed("capget")
+        if not power:
+            self._sets[0] = self._sets[3] = 0
+
+    def take(self) -> None:
+        """Make them the rights of this thread, and of no other.
+
+        Raises:
+            OSError: some of it was refused.
+        """
+        libc, (user, group) = self._libc, self._ids
+        to_root = not user
+        if to_root:  # first, so that the rest is permitted
+            libc.setfsuid(user)
+            self._take_power()
+        if libc.syscall(*self._groups) != 0:
+            raise _failed("setgroups")
+        libc.setfsgid(group)
+        libc.setfsuid(user)
+        # they never fail, but answer with what was before: an id that nobody has only asks
+        if libc.setfsgid(-1) & 0xFFFFFFFF != group or libc.setfsuid(-1) & 0xFFFFFFFF != user:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        if not to_root:
+            self._take_power()
+
+    def _take_power(self) -> None:
+        if self._libc.capset(self._header, self._sets) != 0:
+            raise _failed("capset")

@@ -17,7 +17,7 @@ import os
 import stat
 
 from jupyter_volcopy.core.journal import Journal, Token, open_own_directory
-from jupyter_volcopy.core.localfs import Descent, list_names, local_error
+from jupyter_volcopy.core.localfs import Descent, file_user, list_names, local_error
 from jupyter_volcopy.core.paths import decode, encode
 from jupyter_volcopy.core.record import State, each
 from jupyter_volcopy.errors import Conflict, LocalPermission, PartialWrite, ReadOnlyTarget
@@ -261,6 +261,7 @@ class Landing:
         owned: the staged owners are meant; existing directories get them too.
         journal: for temporaries on other mounts.
         keep_top: the existing directory keeps its mode, owner (`dir/.` into DIR).
+        yielding: existing directories of others keep their mode and time, too.
     """
 
     def __init__(
@@ -274,6 +275,7 @@ class Landing:
         owned: bool,
         journal: Journal,
         keep_top: bool,
+        yielding: bool = False,
     ) -> None:
         self._stage = stage
         self._target = target
@@ -283,7 +285,8 @@ class Landing:
         self._owned = owned
         self._journal = journal
         self._keep_top = keep_top
-        self._user = os.geteuid()
+        self._yielding = yielding
+        self._user = file_user()
         self.landed = Landed()
         self.touched = False
         """Whether a name in the top directory itself was made or replaced."""
@@ -352,7 +355,7 @@ class Landing:
             if os.fstatvfs(there).f_flag & os.ST_RDONLY:
                 raise ReadOnlyTarget(f"open {shown}: read-only file system", path=shown)
             raise LocalPermission(f"open {shown}: permission denied", path=shown)
-        if self._user and level.there.st_uid != self._user and not keeps:
+        if self._user and level.there.st_uid != self._user and not (keeps or self._yielding):
             # docker cp gives an existing directory the mode of the source's, or fails
             raise LocalPermission(f"chmod {shown}: operation not permitted", path=shown)
 
@@ -397,7 +400,7 @@ class Landing:
                 os.rmdir(name, dir_fd=source.fd)
             elif self._user:
                 for fd, info in ((staged, level.staged), (there, level.there)):
-                    if info.st_mode & 0o700 != 0o700:
+                    if info.st_mode & 0o700 != 0o700 and info.st_uid == self._user:
                         os.fchmod(fd, stat.S_IMODE(info.st_mode))
         finally:
             os.close(staged)
@@ -407,6 +410,8 @@ class Landing:
         self, fd: int, staged: os.stat_result, there: os.stat_result, *, made: bool = False
     ) -> None:
         """Give an existing directory the mode, time and (where meant) owner of the staged one."""
+        if self._yielding and there.st_uid != self._user and not made:
+            return
         if self._owned:
             os.fchown(fd, staged.st_uid, staged.st_gid)
         mode = stat.S_IMODE(staged.st_mode)

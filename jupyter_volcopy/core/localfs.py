@@ -14,6 +14,7 @@ Names are `bytes` towards the kernel, whatever the locale; `str` with surrogates
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import stat
@@ -45,7 +46,9 @@ __all__ = [
     "Descent",
     "Tree",
     "TreeEntry",
+    "acting",
     "components",
+    "file_user",
     "kind_of",
     "list_names",
     "local_error",
@@ -69,6 +72,21 @@ _KINDS = {
     stat.S_IFIFO: Kind.FIFO,
     stat.S_IFSOCK: Kind.SOCKET,
 }
+
+
+class _Acting(_thread._local):
+    """Whose rights this thread has taken on (`fs_user`), and how often."""
+
+    user = -1
+    depth = 0
+
+
+acting = _Acting()
+
+
+def file_user() -> int:
+    """The user whose rights count when this thread reaches a file."""
+    return acting.user if acting.user >= 0 else os.geteuid()
 
 
 def kind_of(mode: int) -> Kind:

@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, NamedTuple
 
 from jupyter_volcopy.core.control import Cancel, Meter
+from jupyter_volcopy.core.copier import Copier
+from jupyter_volcopy.core.direct import DirectEngine
 from jupyter_volcopy.core.engine import Engine
 from jupyter_volcopy.core.guard import Guarded, container_user
+from jupyter_volcopy.core.journal import Journal
 from jupyter_volcopy.core.model import Container, Kind, path_fields, when
+from jupyter_volcopy.core.options import access_to
 from jupyter_volcopy.core.paths import clean
 from jupyter_volcopy.core.policy import Rules, User
 from jupyter_volcopy.core.record import State, Value, each
@@ -40,6 +45,7 @@ __all__ = [
     "Limits",
     "ManyReport",
     "Outcome",
+    "Work",
     "acting",
     "filled",
     "folder_name",
@@ -197,7 +203,22 @@ def folder_name(text: str) -> str:
     return name.replace(".", "%2E", 1) if name.startswith(".") else name or "%"
 
 
-def acting(engine: Engine, goal: Goal, who: Acting | None = None) -> tuple[Engine, Container]:
+class Work(NamedTuple):
+    """What work in one container is done with.
+
+    Attributes:
+        engine: with the rights of the container's user, where it runs.
+        container: as inspected.
+        copier: works with them.
+    """
+
+    engine: Engine
+    container: Container
+    copier: Copier
+
+
+@contextmanager
+def acting(engine: Engine, goal: Goal, who: Acting | None = None) -> Iterator[Work]:
     """The engine as work in this container is to be done, and the container.
 
     Args:
@@ -209,9 +230,20 @@ def acting(engine: Engine, goal: Goal, who: Acting | None = None) -> tuple[Engin
         NoSuchContainer: it is gone.
         Conflict: it runs, and nobody knows as whom to work in it.
     """
-    container = engine.container(goal.container)
-    if not container.running:
-        return engine, container
+    with ExitStack() as stack:
+        journal = stack.enter_context(closing(Journal()))
+        direct = None
+        if access_to(engine) != "api":
+            direct = DirectEngine.before(engine, journal)
+        if direct is not None:
+            engine = stack.enter_context(direct)
+        container = engine.container(goal.container)
+        if container.running:
+            engine = _as_its_user(engine, goal, container, who)
+        yield Work(engine, container, Copier(engine, journal=journal))
+
+
+def _as_its_user(engine: Engine, goal: Goal, container: Container, who: Acting | None) -> Engine:
     user = (who or container_user)(container)
     if not user:
         if container.user in _ROOTS:
@@ -222,7 +254,7 @@ def acting(engine: Engine, goal: Goal, who: Acting | None = None) -> tuple[Engin
                 hint="set container_user, or NB_UID in the container",
             )
     person = User(goal.label, owned=frozenset((container.id,)))
-    return Guarded(engine, person, Rules(), acting_as=lambda _: user), container
+    return Guarded(engine, person, Rules(), acting_as=lambda _: user)
 
 
 def no_links(engine: Engine, container: Container, path: str) -> None:

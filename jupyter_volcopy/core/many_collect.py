@@ -20,10 +20,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jupyter_volcopy.core.control import Cancel, Meter
-from jupyter_volcopy.core.copier import Copier
 from jupyter_volcopy.core.endpoint import ContainerPath, LocalPath
 from jupyter_volcopy.core.engine import Engine
-from jupyter_volcopy.core.journal import Journal
 from jupyter_volcopy.core.localfs import Tree, local_error
 from jupyter_volcopy.core.many import (
     Acting,
@@ -32,6 +30,7 @@ from jupyter_volcopy.core.many import (
     Limits,
     ManyReport,
     Outcome,
+    Work,
     acting,
     filled,
     folder_name,
@@ -147,7 +146,21 @@ def _one(
     who: Acting | None,
 ) -> str:
     """Collect from one container; what to know of it next time: `SEEN HASH`."""
-    engine, container = acting(root, goal, who)
+    with acting(root, goal, who) as work:
+        return _take(work, path, goal, outcome, cancel, into, known, limits)
+
+
+def _take(
+    work: Work,
+    path: str,
+    goal: Goal,
+    outcome: Outcome,
+    cancel: Cancel,
+    into: str,
+    known: str,
+    limits: Limits,
+) -> str:
+    engine, container = work.engine, work.container
     no_links(engine, container, path)
     cancel.check()
     seen = _seen(engine, container, path, limits)
@@ -164,9 +177,8 @@ def _one(
         os.makedirs(encode(aside), 0o755)
     except OSError as error:
         raise local_error(error, "make", aside) from None
-    journal = Journal()
     try:
-        copied = Copier(engine, journal=journal).copy(
+        copied = work.copier.copy(
             ContainerPath(container.id, path),
             LocalPath(aside + "/"),
             cancel=cancel,
@@ -194,7 +206,6 @@ def _one(
         outcome.state = "done"
         return f"{seen} {digest}"
     finally:
-        journal.close()
         shutil.rmtree(encode(aside), ignore_errors=True)
         try:
             os.rmdir(encode(place))  # nothing came: no empty directory stays

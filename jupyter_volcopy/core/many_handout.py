@@ -21,14 +21,12 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from jupyter_volcopy.core.control import Cancel, Meter
-from jupyter_volcopy.core.copier import Copier
 from jupyter_volcopy.core.endpoint import ContainerPath, LocalPath
 from jupyter_volcopy.core.engine import Engine
-from jupyter_volcopy.core.journal import Journal, state_directory
+from jupyter_volcopy.core.journal import state_directory
 from jupyter_volcopy.core.localfs import Tree, local_error
 from jupyter_volcopy.core.many import (
     Acting,
@@ -278,7 +276,10 @@ class _One:
 
     def run(self, into: str, who: Acting | None) -> None:
         """Look, decide, put."""
-        self.engine, self.container = acting(self.root, self.goal, who)
+        with acting(self.root, self.goal, who) as (self.engine, self.container, self.copier):
+            self._run(into)
+
+    def _run(self, into: str) -> None:
         directory = filled(into, self.goal) if into else _working_directory(self.container)
         top = join(directory, self.source.name)
         no_links(self.engine, self.container, top)
@@ -405,24 +406,14 @@ class _One:
 
     def _put(self, tree: str, directory: str, no_clobber: bool = False) -> None:
         self.cancel.check()
-        with _journal() as journal:
-            Copier(self.engine, journal=journal).copy(
-                LocalPath(join(tree, self.source.name)),
-                ContainerPath(self.container.id, directory.rstrip("/") + "/"),
-                cancel=self.cancel,
-                safe=True,
-                verify=True,
-                no_clobber=no_clobber,
-            )
-
-
-@contextmanager
-def _journal() -> Iterator[Journal]:
-    journal = Journal()
-    try:
-        yield journal
-    finally:
-        journal.close()
+        self.copier.copy(
+            LocalPath(join(tree, self.source.name)),
+            ContainerPath(self.container.id, directory.rstrip("/") + "/"),
+            cancel=self.cancel,
+            safe=True,
+            verify=True,
+            no_clobber=no_clobber,
+        )
 
 
 def _beside(rel: str, sha256: str) -> str:

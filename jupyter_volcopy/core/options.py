@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["CopyOptions", "options_from"]
+__all__ = ["CopyOptions", "access_to", "options_from"]
 
 
 class CopyOptions(Value):
@@ -127,3 +127,13 @@ def options_from(settings: dict[str, Any]) -> CopyOptions:
     if values.get("checksum") and not values.get("update"):
         raise UsageError("--checksum says how --update compares", hint="write both")
     return CopyOptions(**values)
+
+
+def access_to(engine: Any, asked: str = "") -> str:
+    """How the files of a running container are to be reached: `auto`, `direct` or `api`.
+
+    Args:
+        engine: may have an `access` of its own.
+        asked: of the copy, "" where it says nothing.
+    """
+    return asked or getattr(engine, "access", "") or os.environ.get("VOLCOPY_ACCESS", "") or "auto"

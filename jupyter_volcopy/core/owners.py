@@ -46,6 +46,7 @@ class Owners:
     def __init__(self, passwd: str = "", group: str = "") -> None:
         self.accounts: list[Account] = []
         self.groups: dict[str, int] = {}
+        self._members: dict[str, list[int]] = {}
         for line in passwd.split("\n"):
             parts = line.split(":")
             if len(parts) >= 6 and parts[0]:
@@ -57,6 +58,8 @@ class Owners:
             gid = _number(parts[2]) if len(parts) >= 3 else None
             if parts[0] and gid is not None:
                 self.groups.setdefault(parts[0], gid)
+                for member in parts[3].split(",") if len(parts) >= 4 else ():
+                    self._members.setdefault(member, []).append(gid)
         self._users = {account.uid: account.name for account in reversed(self.accounts)}
         self._group_names = {gid: name for name, gid in reversed(self.groups.items())}
 
@@ -67,6 +70,10 @@ class Owners:
     def group(self, gid: int) -> str:
         """Name of `gid`, or empty."""
         return self._group_names.get(gid, "")
+
+    def groups_of(self, name: str) -> list[int]:
+        """The groups that name a user as a member."""
+        return self._members.get(name, [])
 
     def account(self, name: str) -> Account | None:
         """The line of `name`, else the first whose uid it is."""

@@ -24,6 +24,7 @@ from jupyter_volcopy.core.landing import Landed, Landing, lstat, place
 from jupyter_volcopy.core.localfs import (
     DIRECTORY_FLAGS,
     Tree,
+    file_user,
     local_error,
     open_named_directory,
 )
@@ -64,6 +65,7 @@ class Stage:
         durable: on disk before it counts as done.
         merge_top: the contents of the top go into `directory` itself.
         at: descriptor of `directory`, which is then only a name for errors; becomes ours.
+        yielding: see `Landing`.
 
     Raises:
         NoSuchPath, NotADirectory, LocalPermission, LocalError: `directory` is not to be had.
@@ -80,6 +82,7 @@ class Stage:
         durable: bool = False,
         merge_top: bool = False,
         at: int = -1,
+        yielding: bool = False,
     ) -> None:
         if not merge_top and (name in ("", ".", "..") or "/" in name or "\0" in name):
             raise UnsafeEntry(f'"{name}" is not the name of a file')
@@ -93,6 +96,7 @@ class Stage:
         self._journal = journal
         self._durable = durable
         self._merge_top = merge_top
+        self._yielding = yielding
 
         self._top: Entry | None = None
         self._aside: Aside | None = None
@@ -308,7 +312,8 @@ class Stage:
                 f'cannot overwrite non-directory "{self._making.top}" with directory "{self.path}"',
                 path=self._making.top,
             )
-        if os.geteuid() and info.st_uid == os.geteuid() and info.st_mode & 0o700 != 0o700:
+        user = file_user()
+        if user and info.st_uid == user and info.st_mode & 0o700 != 0o700:
             self._target_mode = stat.S_IMODE(info.st_mode)
         self._target = open_own_directory(self.fd, self._raw)
         return True
@@ -359,6 +364,7 @@ class Stage:
             owned=self._owned,
             journal=self._journal,
             keep_top=self._merge_top,
+            yielding=self._yielding,
         )
 
     def _lock(self, fd: int) -> None:

@@ -7,8 +7,10 @@ link leads to a directory of this machine, by an absolute and by a climbing path
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +24,9 @@ from jupyter_volcopy.core.copier import Copier
 from jupyter_volcopy.core.direct_root import Root, why_not
 from jupyter_volcopy.core.discovery import open_engine
 from jupyter_volcopy.core.docker_engine import DockerEngine
+from jupyter_volcopy.core.guard import Guarded
 from jupyter_volcopy.core.journal import Journal
+from jupyter_volcopy.core.policy import Rules, User
 from jupyter_volcopy.core.record import replace
 from jupyter_volcopy.errors import Conflict, UnsafeEntry, UsageError, VolcopyError
 from tests.conftest import Docker, wait_for
@@ -42,16 +46,33 @@ pytestmark = [
 ]
 
 
+USER = "1000:100"
+
+
+class Everything(frozenset[str]):
+    """Of all containers."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
 @pytest.fixture
-def copier(tmp_path: Path) -> Iterator[Copier]:
+def copier(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Copier]:
+    """As root; or, where the test asks for `user`, with the rights of a user of the container."""
+    journal = Journal(str(tmp_path / "journal"))
     with open_engine() as engine:
-        yield Copier(engine, journal=Journal(str(tmp_path / "journal")))
+        if getattr(request, "param", "root") == "root":
+            yield Copier(engine, journal=journal)
+        else:
+            owner = User("u", owned=Everything())
+            yield Copier(Guarded(engine, owner, Rules(), acting_as=lambda _: USER), journal=journal)
 
 
 def root_of(copier: Copier, name: str) -> str:
     """The container's root on this machine; skips where it cannot be reached."""
-    found = copier.engine.container(name)
-    reason = why_not(copier.engine, found)
+    engine = getattr(copier.engine, "inner", copier.engine)
+    found = engine.container(name)
+    reason = why_not(engine, found)
     if not reason:
         try:
             Root(found).close()
@@ -97,12 +118,16 @@ def look(top: Path) -> dict[str, tuple[Any, ...]]:
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Path:
-    path = tmp_path / "outside"
+def outside() -> Iterator[Path]:
+    """A directory of this machine in which everybody may read and write."""
+    path = Path(tempfile.mkdtemp(prefix="volcopy-outside-", dir="/tmp"))
     (path / "below").mkdir(parents=True)
     (path / "x").write_bytes(b"secret")
     (path / "below/y").write_bytes(b"secret")
-    return path
+    for each in (path, *path.rglob("*")):
+        each.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -120,6 +145,7 @@ def play(
         name, "mkdir -p /play/sub/below; echo theirs > /play/sub/x; echo theirs > /play/sub/below/y"
     )
     climbing = getattr(request, "param", False)
+    docker.sh(name, f"chown -R {USER} /play")
     os.symlink(("../" * 40 if climbing else "") + str(outside), root + "/play/evil")
     return name, root
 
@@ -131,6 +157,7 @@ def rounds() -> Iterator[int]:
         done += 1
 
 
+@pytest.mark.parametrize("copier", ["root", "user"], indirect=True)
 @pytest.mark.parametrize("play", [False, True], indirect=True, ids=["absolute", "climbing"])
 def test_nothing_outside_is_read(
     play: tuple[str, str], copier: Copier, outside: Path, tmp_path: Path
@@ -155,6 +182,7 @@ def test_nothing_outside_is_read(
     assert landed, "not one copy came through"
 
 
+@pytest.mark.parametrize("copier", ["root", "user"], indirect=True)
 @pytest.mark.parametrize("play", [False, True], indirect=True, ids=["absolute", "climbing"])
 def test_nothing_outside_is_written(
     play: tuple[str, str], copier: Copier, outside: Path, tmp_path: Path, docker: Docker
@@ -263,8 +291,15 @@ EVENTS = {
 }
 
 
-@pytest.mark.parametrize("access", ["auto", "direct"])
-@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize(
+    ("copier", "event", "access"),
+    [
+        *(("root", event, access) for event in EVENTS for access in ("auto", "direct")),
+        ("user", "restart", "auto"),
+        ("user", "kill", "direct"),
+    ],
+    indirect=["copier"],
+)
 @pytest.mark.parametrize("way", ["pull", "push"])
 def test_a_container_that_ends_or_begins_anew_meanwhile(
     way: str,
@@ -279,6 +314,7 @@ def test_a_container_that_ends_or_begins_anew_meanwhile(
     """Its mounts go with its process: what was read or staged since then does not count."""
     name = container("running", "-v", f"{volume()}:/play/data")
     root_of(copier, name)
+    docker.sh(name, f"chown -R {USER} /play")
     tree = tmp_path / "tree"
     (tree / "data").mkdir(parents=True)
     for file in ("a", "data/b", "z"):

@@ -23,9 +23,11 @@ HOME = "/home/nb"
 NB = ("-e", "NB_UID=1000", "-e", "NB_GID=100")
 
 
-@pytest.fixture
-def engine(docker: Docker) -> Iterator[Engine]:
+@pytest.fixture(params=["auto", "api"])
+def engine(docker: Docker, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """With the files of running containers reached directly, where that is possible, and never so."""
     opened = open_engine()
+    opened.access = request.param  # type: ignore[attr-defined]
     yield opened
     opened.close()
 

@@ -25,7 +25,7 @@ LAYERS: list[tuple[int, str]] = [
         3: """core.http core.http_* core.upload core.answers core.docker_* core.exec_* core.execute core.listing
             core.listing_* core.discovery core.engines core.owners core.patterns core.service_engine core.service_* core.guard core.plan
             core.plan_* core.mounts core.members core.filters core.destination core.sides
-            core.direct core.direct_* core.odd_archive core.transport core.here core.reach core.dial* core.dockerfile core.dockerfile_*""",
+            core.direct core.direct_* core.fs_user core.odd_archive core.transport core.here core.reach core.dial* core.dockerfile core.dockerfile_*""",
         4: """core.again core.changed core.single core.followed core.planning core.ancestors core.room core.choice core.pausing
             core.pull core.push core.transfer core.transfer_* core.removal core.layer core.insight
             core.verify core.volumes core.rescue core.restore core.keep
