@@ -102,10 +102,8 @@ class Copier:
             direct = None if streamed or direction == "copy" else self._direct(chosen)
             run.confirm = getattr(self._inner(), "confirm", run.confirm)
             if direct is not None:
-                stack.enter(direct)
+                run.engine = stack.enter(direct).under(self.engine)
                 run.confirm = direct.confirm
-                over = getattr(self.engine, "over", None)  # a policy stays before it
-                run.engine = over(direct) if over is not None else direct
 
             def place(endpoint: ContainerPath | VolumePath) -> Place:
                 return self._place(endpoint, stack, places, run.engine)
@@ -202,8 +200,7 @@ class Copier:
         Raises:
             UsageError: direct access was asked for, with an option that only the engine honours.
         """
-        engine = self._inner()
-        access = access_to(engine, options.access)
+        access = access_to(self._inner(), options.access)
         if access == "api":
             return None
         for name in _NOT_DIRECT:
@@ -214,17 +211,11 @@ class Copier:
                         hint="leave one of them out",
                     )
                 return None
-        must = access == "direct"
-        if os.geteuid() and not must:
+        if os.geteuid() and access == "auto":
             return None
         from jupyter_volcopy.core.direct import DirectEngine
 
-        found = DirectEngine.before(engine, self.journal, must=must)
-        if found is None and must:
-            raise UsageError(
-                "direct access is only for one engine of this machine, without a service"
-            )
-        return found
+        return DirectEngine.of(self.engine, self.journal, access=access)
 
     def _place(
         self,
@@ -377,7 +368,7 @@ class Copier:
             from jupyter_volcopy.core.record import replace
 
             entries = with_names(self.engine, where.container.id, listing.entries)
-            return replace(listing, entries=tuple(entries))
+            return replace(listing, entries=entries)
 
 
 class _Interruptible:

@@ -28,12 +28,15 @@ import os
 from jupyter_volcopy.core.direct_archive import archive_at, list_at, measure_at, stat_at
 from jupyter_volcopy.core.direct_root import Root, in_kernel, same, why_not
 from jupyter_volcopy.core.localfs import local_error
+from jupyter_volcopy.core.options import access_to
+from jupyter_volcopy.core.record import replace
 from jupyter_volcopy.errors import (
     AccessDenied,
     Conflict,
     LocalPermission,
     NotFound,
     SourceChanged,
+    UsageError,
 )
 
 TYPE_CHECKING = False
@@ -56,7 +59,12 @@ class DirectEngine:
         engine: knows the containers, and does all else.
         journal: where temporaries are written down.
         must: a container that cannot be reached directly is an error, not a matter for the engine.
+
+    Attributes:
+        names: a directory's listing tells the names of owners, too.
     """
+
+    names = False
 
     def __init__(self, engine: Engine, journal: Journal, *, must: bool) -> None:
         self.address = engine.address
@@ -122,13 +130,36 @@ class DirectEngine:
             raise SourceChanged(text)
 
     @classmethod
-    def before(cls, engine: Any, journal: Journal, *, must: bool = False) -> DirectEngine | None:
-        """For one engine of this machine; None where it is another kind, or we are not root."""
+    def of(cls, engine: Any, journal: Journal, *, access: str = "") -> DirectEngine | None:
+        """Direct access to the containers of an engine; None where only that itself is asked.
+
+        Args:
+            engine: one engine, or a policy before one.
+            journal: where temporaries are written down.
+            access: as it was asked for; see `access_to`.
+
+        Raises:
+            UsageError: it must be direct, and the engine is a service, or several.
+        """
+        inner = getattr(engine, "inner", engine)
+        access = access_to(inner, access)
+        must = access == "direct"
+        if access == "api" or (os.geteuid() and not must):
+            return None
         from jupyter_volcopy.core.docker_engine import DockerEngine
 
-        if type(engine) is not DockerEngine or (os.geteuid() and not must):
-            return None
-        return cls(engine, journal, must=must)
+        if type(inner) is DockerEngine:
+            return cls(inner, journal, must=must)
+        if must:
+            raise UsageError(
+                "direct access is only for one engine of this machine, without a service"
+            )
+        return None
+
+    def under(self, engine: Any) -> Any:
+        """Take the place of `engine`; the policy before that stays before it."""
+        over = getattr(engine, "over", None)
+        return over(self) if over is not None else self
 
     def _at(self, container: str, user: str | None) -> Root | None:
         """The root as it is to be reached for `user`, or None where that is the engine's matter."""
@@ -197,20 +228,28 @@ class DirectEngine:
         budget: int | None = None,
         most: int | None = None,
     ) -> Listing:
-        """As `Engine.list_dir`, without the names of owners."""
+        """As `Engine.list_dir`; the names of owners where `names` asks for them."""
         root = self._at(container, user)
         if root is not None:
+            listing = None
             try:
                 with root.rights:
                     real = root.resolve(path, follow=True)
                     if not in_kernel(real, above=True):
-                        return list_at(root, real, path, recursive)
+                        listing = list_at(root, real, path, recursive, most)
             except OSError:
                 pass
+            if listing is not None:
+                return self._named(container, listing) if self.names else listing
         found: Listing = self._engine.list_dir(
             container, path, recursive=recursive, user=user, budget=budget, most=most
         )
         return found
+
+    def _named(self, container: str, listing: Listing) -> Listing:
+        from jupyter_volcopy.core.listing import with_names
+
+        return replace(listing, entries=with_names(self, container, listing.entries))
 
     def open_archive(
         self, container: str, path: str, *, user: str | None = None, live: bool = False
@@ -282,7 +321,7 @@ class DirectEngine:
                     self._journal, self.address, container, directory, root.rights
                 )
                 try:
-                    extract_at(fd, directory, body, inside, self.confirm, root.rights)
+                    extract_at(fd, real, body, inside, self.confirm, root)
                 except LocalPermission as error:
                     if user is None:
                         raise

@@ -13,15 +13,23 @@ import stat as bits
 from jupyter_volcopy.core.content import FileContent
 from jupyter_volcopy.core.direct_root import OwnRights, Root, close_fd, in_kernel
 from jupyter_volcopy.core.engine import CAN_CHANGE
-from jupyter_volcopy.core.localfs import DIRECTORY_FLAGS, Tree, TreeEntry, kind_of, local_error
+from jupyter_volcopy.core.localfs import (
+    DIRECTORY_FLAGS,
+    Tree,
+    TreeEntry,
+    kind_of,
+    list_names,
+    local_error,
+)
 from jupyter_volcopy.core.model import Entry, Kind, ListedEntry, Listing, Stat
-from jupyter_volcopy.core.paths import base_name, clean, encode, parent
+from jupyter_volcopy.core.paths import base_name, clean, decode, encode, parent
 from jupyter_volcopy.core.tar_writer import END, encode_entry, padding
 from jupyter_volcopy.errors import (
     AccessDenied,
     Conflict,
     CutStream,
     LocalPermission,
+    NoSuchPath,
     NotADirectory,
     SourceChanged,
     VolcopyError,
@@ -301,13 +309,18 @@ def _as_stat(info: os.stat_result, name: str, target: str = "") -> Stat:
     )
 
 
-def list_at(root: Root, real: str, path: str, recursive: bool) -> Listing:
+def list_at(root: Root, real: str, path: str, recursive: bool, most: int | None) -> Listing:
     """As `Engine.list_dir`, of `real`, which is `path` with links resolved."""
     if not bits.S_ISDIR(root.stat(real).st_mode):
         raise NotADirectory(f"{path} is not a directory", path=path)
     entries, complete = [], True
     with Tree(root.open_directory(real), path) as tree:
-        for found in tree.walk():
+        walk = tree.walk()
+        names = list_names(tree.fd) if most is not None and not recursive else []
+        more = most is not None and len(names) > most
+        if more:
+            walk = _each(tree, names[:most])
+        for found in walk:
             if found.error is not None:
                 if not found.rel:
                     raise found.error
@@ -330,7 +343,17 @@ def list_at(root: Root, real: str, path: str, recursive: bool) -> Listing:
             if not recursive and found.kind is Kind.DIRECTORY:
                 found.kind = Kind.FILE  # not entered
     entries.sort(key=lambda item: encode(item.name))
+    if more:
+        return Listing(path, tuple(entries), more=True, total=len(names))
     return Listing(path, tuple(entries), complete=complete)
+
+
+def _each(tree: Tree, names: list[bytes]) -> Iterator[TreeEntry]:
+    for name in names:
+        try:
+            yield from tree.walk(decode(name))
+        except NoSuchPath:
+            pass  # it went meanwhile
 
 
 def measure_at(fd: int) -> tuple[int, int]:

@@ -14,9 +14,9 @@ from jupyter_volcopy.core.engine import FilePart
 from jupyter_volcopy.core.journal import remove_tree
 from jupyter_volcopy.core.localfs import Tree
 from jupyter_volcopy.core.model import Entry, Kind
-from jupyter_volcopy.core.paths import encode
+from jupyter_volcopy.core.paths import encode, join
 from jupyter_volcopy.core.stage import Stage
-from jupyter_volcopy.errors import NotADirectory, VolcopyError
+from jupyter_volcopy.errors import Busy, NotADirectory, VolcopyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,34 +64,25 @@ class InsideJournal:
 
 
 def extract_at(
-    fd: int,
-    directory: str,
-    body: Any,
-    journal: Any,
-    confirm: Callable[[], None],
-    rights: OwnRights | FsUser,
+    fd: int, directory: str, body: Any, journal: Any, confirm: Callable[[], None], root: Root
 ) -> None:
     """Stage the items of a push in the directory `fd` (which is closed) and let them land.
 
     Args:
-        fd, directory: where, open and by its name.
+        fd, directory: where, open and by its path in the container, links resolved.
         body: has the items.
         journal: of the container.
         confirm: called before they land; what it raises ends it.
-        rights: with which all is done in the container.
+        root: of the container; with its rights all is done there.
     """
-    with rights:
-        _extract(fd, directory, body, journal, confirm, rights)
+    with root.rights:
+        _extract(fd, directory, body, journal, confirm, root)
 
 
 def _extract(
-    fd: int,
-    directory: str,
-    body: Any,
-    journal: Any,
-    confirm: Callable[[], None],
-    rights: OwnRights | FsUser,
+    fd: int, directory: str, body: Any, journal: Any, confirm: Callable[[], None], root: Root
 ) -> None:
+    rights = root.rights
     user = not isinstance(rights, OwnRights)
     stage = Stage(
         directory,
@@ -113,6 +104,9 @@ def _extract(
             _add_parents(stage, there, entry.name, staged)
             if entry.kind is Kind.DIRECTORY:
                 staged.add(entry.name)
+            elif join(directory, entry.name) in root.mounted:
+                path = join(directory, entry.name)
+                raise Busy(f"{path}: device or resource busy: something is mounted there")
             if item.open is None:
                 cancel.check()
                 stage.add(entry, entry.name)

@@ -9,6 +9,7 @@ import stat as bits
 from jupyter_volcopy.core.here import is_here
 from jupyter_volcopy.core.localfs import DIRECTORY_FLAGS
 from jupyter_volcopy.core.paths import base_name, decode, encode, parent
+from jupyter_volcopy.core.reach import mount_points
 from jupyter_volcopy.errors import Conflict
 
 TYPE_CHECKING = False
@@ -76,6 +77,8 @@ class Root:
 
     Attributes:
         rights: those with which whoever asks is to reach what is in it.
+        mounted: paths at which something is mounted. From our own mount namespace the kernel lets
+            such a file be replaced, and takes the mount away (mount_namespaces(7)).
 
     Raises:
         Conflict: the process is not that of the container; the text says what differs.
@@ -84,6 +87,7 @@ class Root:
     def __init__(self, container: Container) -> None:
         self.container = container
         self.rights: OwnRights | FsUser = OwnRights()
+        self.mounted: frozenset[str] = frozenset()
         self.fd = self._process = -1
         try:
             self._process = os.open(
@@ -94,7 +98,9 @@ class Root:
             self.fd = os.open(
                 "root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._process
             )
-            self._check_mount(_read(self._process, "mountinfo"))
+            table = _read(self._process, "mountinfo")
+            self._check_mount(table)
+            self.mounted = frozenset(mount_points(table))
             # Last: a process can take itself into users and mounts of its own, but never back.
             if self._namespace("user") != _inode(os.stat("/proc/self/ns/user")):
                 raise Conflict("the container has users of its own (userns-remap or rootless)")

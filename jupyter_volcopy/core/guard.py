@@ -90,11 +90,12 @@ class Guarded:
 
     @property
     def inner(self) -> Engine:
-        """The engine that is asked, for who puts another way to it in between (`over`)."""
-        return self._inner
+        """The engine behind this policy and others, for who has another way to it (`over`)."""
+        return self._inner.inner if isinstance(self._inner, Guarded) else self._inner
 
-    def over(self, inner: Engine) -> Guarded:
-        """The same user, rules and known helpers, before another way to the same engine."""
+    def over(self, engine: Engine) -> Guarded:
+        """The same policies and known helpers, before another way to the same engine."""
+        inner = self._inner.over(engine) if isinstance(self._inner, Guarded) else engine
         found = Guarded.__new__(Guarded)
         found.__dict__.update(self.__dict__, _inner=inner)
         return found

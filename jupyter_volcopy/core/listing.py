@@ -524,16 +524,18 @@ def list_by_archive(
     finally:
         archive.close()
     named = with_names(engine, container, entries)
-    named.sort(key=lambda entry: encode(entry.name))
-    return Listing(path, tuple(named), complete, more)
+    in_order = sorted(named, key=lambda entry: encode(entry.name))
+    return Listing(path, tuple(in_order), complete, more)
 
 
-def with_names(engine: Engine, container: str, entries: Iterable[ListedEntry]) -> list[ListedEntry]:
+def with_names(
+    engine: Engine, container: str, entries: Iterable[ListedEntry]
+) -> tuple[ListedEntry, ...]:
     """The entries with the names that the container has for their owners, where they have none."""
     from jupyter_volcopy.core.owners import read_owners
 
     owners = read_owners(engine, container)
-    return [
+    return tuple(
         ListedEntry(
             entry.name,
             entry.kind,
@@ -547,4 +549,4 @@ def with_names(engine: Engine, container: str, entries: Iterable[ListedEntry]) -
             entry.group or owners.group(entry.gid),
         )
         for entry in entries
-    ]
+    )

@@ -23,7 +23,6 @@ from jupyter_volcopy.core.engine import Engine
 from jupyter_volcopy.core.guard import Guarded, container_user
 from jupyter_volcopy.core.journal import Journal
 from jupyter_volcopy.core.model import Container, Kind, path_fields, when
-from jupyter_volcopy.core.options import access_to
 from jupyter_volcopy.core.paths import clean
 from jupyter_volcopy.core.policy import Rules, User
 from jupyter_volcopy.core.record import State, Value, each
@@ -232,11 +231,9 @@ def acting(engine: Engine, goal: Goal, who: Acting | None = None) -> Iterator[Wo
     """
     with ExitStack() as stack:
         journal = stack.enter_context(closing(Journal()))
-        direct = None
-        if access_to(engine) != "api":
-            direct = DirectEngine.before(engine, journal)
+        direct = DirectEngine.of(engine, journal)
         if direct is not None:
-            engine = stack.enter_context(direct)
+            engine = stack.enter_context(direct).under(engine)
         container = engine.container(goal.container)
         if container.running:
             engine = _as_its_user(engine, goal, container, who)

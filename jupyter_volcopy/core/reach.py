@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from jupyter_volcopy.core.engine import Engine
 from jupyter_volcopy.core.model import Container, Mount
-from jupyter_volcopy.core.paths import clean
+from jupyter_volcopy.core.paths import clean, decode
 from jupyter_volcopy.core.record import Value
 from jupyter_volcopy.errors import Busy, Conflict, ReadOnlyTarget, VolcopyError
 
@@ -156,14 +156,22 @@ def _made_inside(engine: Engine, container: Container, known: dict[str, Mount]) 
     except VolcopyError:
         return set()
     found = set()
-    for line in answer.stdout.decode("utf-8", "surrogateescape").splitlines():
+    for target in mount_points(answer.stdout):
+        engine_made = target in ("/", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+        if not engine_made and target not in known and not any(below(target, k) for k in KERNEL):
+            found.add(target)
+    return found
+
+
+def mount_points(table: bytes) -> list[str]:
+    """Where something is mounted, from the text of a mount table (proc(5), mountinfo)."""
+    found = []
+    for line in decode(table).splitlines():
         parts = line.split(" ")
         if len(parts) < 5:
             continue
         target = parts[4]
         for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
             target = target.replace(code, char)
-        engine_made = target in ("/", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
-        if not engine_made and target not in known and not any(below(target, k) for k in KERNEL):
-            found.add(target)
+        found.append(target)
     return found

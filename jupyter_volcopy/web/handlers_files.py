@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from email.utils import formatdate
 from urllib.parse import quote
 
 import jupyter_volcopy.web.metrics as metrics
 from jupyter_volcopy.core.copier import Copier
+from jupyter_volcopy.core.direct import DirectEngine
 from jupyter_volcopy.core.endpoint import ContainerPath, VolumePath
 from jupyter_volcopy.core.engine import ArchiveReader
 from jupyter_volcopy.core.guard import Guarded
@@ -48,16 +49,24 @@ class _Files(Base):
         return self.service.guarded(self.volcopy_user())
 
     @contextmanager
-    def place(self, guarded: Guarded, side: str, name: str, path: str) -> Iterator[tuple[str, str]]:
-        """Container id and absolute path there, while the block runs."""
+    def place(
+        self, guarded: Guarded, side: str, name: str, path: str
+    ) -> Iterator[tuple[Guarded, str, str]]:
+        """The engine to ask, container id and absolute path there, while the block runs."""
         if side == "containers":
-            ident = guarded.container(name).id
-            with self.service.using(ident):
-                yield ident, path
+            with ExitStack() as stack:
+                direct = DirectEngine.of(guarded, stack.enter_context(closing(Journal())))
+                if direct is not None:
+                    direct.names = True
+                    guarded = stack.enter_context(direct).under(guarded)
+                ident = guarded.container(name).id
+                stack.enter_context(self.service.using(ident))
+                yield guarded, ident, path
             return
         with guarded.volume(name) as (helper, root):
             inner = clean_keeping_end(path)
-            yield helper, root + "/." if inner in ("/", "/.") else join(root, inner)
+            where = root + "/." if inner in ("/", "/.") else join(root, inner)
+            yield guarded, helper, where
 
     @staticmethod
     def endpoint(side: str, name: str, path: str) -> ContainerPath | VolumePath:
@@ -85,8 +94,8 @@ class Entries(_Files):
         budget: int | None = self.number("budget", self.service.settings.listing_budget)
 
         def listing(user: User, most: int | None = None) -> tuple[Target, Listing]:
-            guarded = self.service.guarded(user)
-            with self.place(guarded, side, name, path) as (ident, inner):
+            with self.place(self.service.guarded(user), side, name, path) as place:
+                guarded, ident, inner = place
                 where = clean(inner)
                 found = guarded.list_dir(
                     ident, where, recursive=recursive, user=acting, budget=budget or None, most=most
@@ -151,8 +160,7 @@ class Archive(_Download, UploadBody):
         path, user = self.path(), self.acting()
 
         def ask() -> Stat:
-            guarded = self.guarded()
-            with self.place(guarded, side, name, path) as (ident, inner):
+            with self.place(self.guarded(), side, name, path) as (guarded, ident, inner):
                 return guarded.stat(ident, inner, user=user)
 
         stat = await self.call(ask)
@@ -168,9 +176,10 @@ class Archive(_Download, UploadBody):
             flow = self._flow = Outflow(self.service.bridge, self.service.spool(), stack)
 
             def start() -> ArchiveReader:
-                guarded = self.guarded()
                 with ExitStack() as making:
-                    ident, inner = making.enter_context(self.place(guarded, side, name, path))
+                    guarded, ident, inner = making.enter_context(
+                        self.place(self.guarded(), side, name, path)
+                    )
                     reader = guarded.open_archive(ident, inner, user=user, live=live)
                     stack.push(making.pop_all())
                     return reader
@@ -228,8 +237,7 @@ class Archive(_Download, UploadBody):
 
     def _raw(self, upload: Upload, side: str, name: str, path: str) -> None:
         """`Engine.extract` for a `ServiceEngine`; what it sends is made safe all the same."""
-        guarded = self.guarded()
-        with self.place(guarded, side, name, path) as (ident, inner):
+        with self.place(self.guarded(), side, name, path) as (guarded, ident, inner):
             body = SafeArchive(
                 upload,
                 inner,
@@ -322,8 +330,9 @@ class File(_Download, UploadBody):
         self, making: ExitStack, side: str, name: str, path: str
     ) -> tuple[ArchiveReader, TarReader, Entry]:
         """The archive of the file, read up to its content; links are followed in the container."""
-        guarded = self.guarded()
-        ident, inner = making.enter_context(self.place(guarded, side, name, clean(path)))
+        guarded, ident, inner = making.enter_context(
+            self.place(self.guarded(), side, name, clean(path))
+        )
         reach = Reach.of(guarded, guarded.container(ident))
         inner = clean(inner)
         user = ROOT_USER if reach.is_live(inner) else None

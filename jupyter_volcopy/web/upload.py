@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from jupyter_volcopy.core.control import Cancel, Meter
 from jupyter_volcopy.core.engine import FilePart
 from jupyter_volcopy.core.localfs import local_error
 from jupyter_volcopy.core.model import Entry, Kind
 from jupyter_volcopy.core.paths import clean, encode, join, one_top
+from jupyter_volcopy.core.push import Item
 from jupyter_volcopy.core.record import replace
 from jupyter_volcopy.core.tar_reader import TarReader
 from jupyter_volcopy.core.tar_writer import END, encode_entry, padding
@@ -51,6 +53,7 @@ class Upload:
             directory = tempfile.gettempdir()
         self.limit = limit
         self.size = 0
+        self._at = 0
         self._lock = threading.Lock()
         flags = os.O_RDWR | os.O_CLOEXEC
         try:
@@ -83,11 +86,14 @@ class Upload:
             self.size += len(data)
 
     def readinto(self, buffer: memoryview) -> int:
-        """Read on, from where the descriptor stands."""
-        return os.readv(self.fd, [buffer])
+        """Read on; who has the same descriptor may read elsewhere meanwhile."""
+        count = os.preadv(self.fd, [buffer], self._at)
+        self._at += count
+        return count
 
     def rewind(self) -> None:
         """Stand at the beginning again."""
+        self._at = 0
         os.lseek(self.fd, 0, os.SEEK_SET)
 
     def close(self) -> None:
@@ -135,10 +141,13 @@ class SafeArchive:
         self._max_entries = max_entries
         self._hidden = ""
         self._staged = seal is not None
+        self._sparse = False
+        self.meter, self.cancel = Meter(), Cancel()
         names: set[str] = set()
         last: Entry | None = None
         for entry, _ in self._entries():
             self._check(entry, names)
+            self._sparse = self._sparse or entry.sparse is not None
             last = entry
         # Without the seal's entry the engine would answer 200, which `Engine.extract` refuses.
         if last is not None and self._is_seal(last):
@@ -185,25 +194,28 @@ class SafeArchive:
         """Before it is read: for a way of unpacking that stages by itself (`Guarded`)."""
         self._staged, self.seal = False, None
 
+    @property
+    def items(self) -> Iterator[Item] | None:
+        """The same for a way of unpacking that needs no archive; None where it holds holes."""
+        return None if self._sparse else self._items()
+
+    def _items(self) -> Iterator[Item]:
+        for safe, offset in self._safe_entries():
+            safe.name = safe.name.removeprefix("./").removesuffix("/")
+            if safe.name in ("", "."):
+                continue
+            if safe.kind is Kind.FILE:
+                yield Item(safe, self._at(offset))
+            else:
+                yield Item(safe)
+
+    def _at(self, offset: int) -> Callable[[], tuple[int, int]]:
+        return lambda: (os.dup(self._upload.fd), offset)
+
     def __iter__(self) -> Iterator[bytes | bytearray | memoryview | FilePart]:
         buffer = bytearray()
-        content: dict[str, tuple[Entry, int]] = {}
         self.only = None
-        for entry, offset in self._entries():
-            if entry.kind in _SPECIAL:
-                continue
-            safe = self._safe(entry)
-            if self._hidden and not self._staged and entry.name == self._hidden:
-                if entry.kind is Kind.FILE:
-                    content[entry.name] = (safe, offset)
-                continue
-            if entry.kind is Kind.HARDLINK:
-                target = self._target(entry)
-                if target in content:
-                    first, offset = content[target]
-                    safe = replace(first, name=entry.name)
-                else:
-                    safe.link = target
+        for safe, offset in self._safe_entries():
             self.only = one_top(self.only, safe.name.removesuffix("/"))
             buffer += encode_entry(safe)
             if safe.kind is not Kind.FILE:
@@ -219,6 +231,26 @@ class SafeArchive:
                 yield bytes(buffer)
                 buffer.clear()
         yield bytes(buffer) + END
+
+    def _safe_entries(self) -> Iterator[tuple[Entry, int]]:
+        """What is unpacked, and where its content begins."""
+        content: dict[str, tuple[Entry, int]] = {}
+        for entry, offset in self._entries():
+            if entry.kind in _SPECIAL:
+                continue
+            safe = self._safe(entry)
+            if self._hidden and not self._staged and entry.name == self._hidden:
+                if entry.kind is Kind.FILE:
+                    content[entry.name] = (safe, offset)
+                continue
+            if entry.kind is Kind.HARDLINK:
+                target = self._target(entry)
+                if target in content:
+                    first, offset = content[target]
+                    safe = replace(first, name=entry.name)
+                else:
+                    safe.link = target
+            yield safe, offset
 
     def _safe(self, entry: Entry) -> Entry:
         """Without power."""

@@ -28,11 +28,17 @@ def _service_engine(request: pytest.FixtureRequest) -> Engine:
     return open_service(server.url, token=server.token)
 
 
+def _direct_service_engine(request: pytest.FixtureRequest) -> Engine:
+    server = request.getfixturevalue("direct_contract_server")
+    return open_service(server.url, token=server.token)
+
+
 # An implementation of `Engine` is added here by a name and a function that makes one; the tests
 # that take `engine` then run on it too.
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
     "docker": _docker_engine,
     "service": _service_engine,
+    "service-direct": _direct_service_engine,
 }
 
 
@@ -49,7 +55,19 @@ def contract_server(
     server = RunningServer(
         tmp_path_factory.mktemp("server"), allow_execute=True, requests_per_second=0
     )
-    yield server.start()
+    yield server.start(VOLCOPY_ACCESS="api")
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def direct_contract_server(
+    docker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """Another one, which reaches running containers directly where that is possible."""
+    server = RunningServer(
+        tmp_path_factory.mktemp("direct"), allow_execute=True, requests_per_second=0
+    )
+    yield server.start(VOLCOPY_ACCESS="auto")
     server.stop()
 
 

@@ -75,6 +75,7 @@ class Watched:
 
 async def test_a_page_costs_a_page(api, service, many, request, monkeypatch):
     ways = request.node.callspec.params["many"]
+    monkeypatch.setattr(service.engine(), "access", "api")
     where = ("containers", many, "entries")
     await api("GET", *where, path="/")  # which programs there are is found out once
     watched = Watched(service.engine(), monkeypatch)
