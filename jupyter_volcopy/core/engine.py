@@ -76,7 +76,8 @@ class ArchiveBody(Protocol):
             where a plain 200 means done.
 
     It may have an attribute `only`: the name of the one entry in which all of it is, or which is
-    all of it, "" where there is no such; None until it was read.
+    all of it, "" where there is no such; None until it was read. And `holds_directory`: whether
+    there is a directory in it.
     """
 
     length: int | None

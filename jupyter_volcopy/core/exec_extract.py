@@ -8,8 +8,8 @@ in the container gain nobody anything.
 
 Each program started costs the engine as much as a whole archive. So what has a single name is moved
 without a look around: a rename cannot put a file in the place of a directory, nor a directory in
-that of anything but an empty one. What is wrong is looked for where a program says that something
-is.
+that of anything but an empty one, which alone is looked for. What is wrong is looked for where a
+program says that something is.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ def extract_by_program(
     try:
         _unpack(engine, container, stage, body, user)
         only = getattr(body, "only", None)
+        if only and getattr(body, "holds_directory", False):
+            only = _new(engine, container, join(directory, only), user) and only
         if not only or not _move(run, join(stage, only), directory):
             _Placing(engine, run, stage, directory).place()
     finally:
@@ -85,6 +87,15 @@ def _explain(engine: DockerEngine, container: str, directory: str, user: str) ->
         stat = stat_by_program(engine, container, directory, user)  # said by its own name
     if stat.kind is not Kind.DIRECTORY:
         raise NotADirectory(f"{directory} is not a directory", container=container, path=directory)
+
+
+def _new(engine: DockerEngine, container: str, path: str, user: str) -> bool:
+    """Whether nothing is there yet: a rename would take the place of an empty directory."""
+    try:
+        stat_by_program(engine, container, path, user)
+    except NoSuchPath:
+        return True
+    return False
 
 
 def _move(run: _Runner, path: str, directory: str) -> bool:

@@ -105,11 +105,12 @@ class PushBody:
     Attributes:
         whole: everything lies under a hidden name until all of it is there: a file that may not get
             its name is left out, or, where it is out already, `spoiled` is set.
-        only: see `ArchiveBody`.
+        only, holds_directory: see `ArchiveBody`.
     """
 
     whole = False
     only: str | None = None
+    holds_directory = False
     spoiled = False
     length: int | None = None
     left = False
@@ -154,6 +155,7 @@ class PushBody:
                 break
             entry = item.entry
             self.only = one_top(self.only, entry.name)
+            self.holds_directory = self.holds_directory or entry.kind is Kind.DIRECTORY
             meter.current = entry.name.replace(*self.shown, 1) if self.shown else entry.name
             while opened and not entry.name.startswith(opened[-1].name + "/"):
                 buffer += encode_entry(opened.pop())

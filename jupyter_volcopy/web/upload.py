@@ -123,7 +123,7 @@ class SafeArchive:
         max_entries: how many it may have.
 
     Attributes:
-        only: see `ArchiveBody`.
+        only, holds_directory: see `ArchiveBody`.
 
     Raises:
         UnsafeEntry, CutStream, LimitExceeded: it is no archive that may be unpacked.
@@ -131,6 +131,7 @@ class SafeArchive:
 
     length: int | None = None
     only: str | None = None
+    holds_directory = False
 
     def __init__(
         self, upload: Upload, directory: str, seal: str | None, *, max_entries: int | None = None
@@ -217,6 +218,7 @@ class SafeArchive:
         self.only = None
         for safe, offset in self._safe_entries():
             self.only = one_top(self.only, safe.name.removesuffix("/"))
+            self.holds_directory = self.holds_directory or safe.kind is Kind.DIRECTORY
             buffer += encode_entry(safe)
             if safe.kind is not Kind.FILE:
                 continue

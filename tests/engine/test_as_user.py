@@ -174,7 +174,7 @@ def test_directories_of_others_are_filled_where_the_user_may(
     """A course's directory: its group may write in it, and it stays whose and what it is."""
     docker.sh(
         box,
-        "mkdir -p /t/open/course/all; cd /t/open; chgrp -R 100 course; chmod 2775 course course/all; touch course/all/theirs",
+        "mkdir -p /t/open/course/all; cd /t/open; chgrp -R 100 course; chmod 2775 course course/all",
     )
     (tmp_path / "course/all").mkdir(parents=True)
     (tmp_path / "course/all/f").write_text("new")
