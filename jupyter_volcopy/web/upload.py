@@ -142,13 +142,14 @@ class SafeArchive:
         self._max_entries = max_entries
         self._hidden = ""
         self._staged = seal is not None
-        self._sparse = False
+        self._odd = False  # of a shape that `items` cannot have
         self.meter, self.cancel = Meter(), Cancel()
         names: set[str] = set()
+        made: dict[str, Kind] = {}
         last: Entry | None = None
         for entry, _ in self._entries():
             self._check(entry, names)
-            self._sparse = self._sparse or entry.sparse is not None
+            self._odd = self._odd or entry.sparse is not None or not _in_order(entry, made)
             last = entry
         # Without the seal's entry the engine would answer 200, which `Engine.extract` refuses.
         if last is not None and self._is_seal(last):
@@ -197,14 +198,19 @@ class SafeArchive:
 
     @property
     def items(self) -> Iterator[Item] | None:
-        """The same for a way of unpacking that needs no archive; None where it holds holes."""
-        return None if self._sparse else self._items()
+        """The same for a way of unpacking that needs no archive.
+
+        None where it holds holes, a name twice, or names below directories that do not come before.
+        """
+        return None if self._odd else self._items()
 
     def _items(self) -> Iterator[Item]:
         for safe, offset in self._safe_entries():
-            safe.name = safe.name.removeprefix("./").removesuffix("/")
+            safe.name = _bare(safe.name)
             if safe.name in ("", "."):
                 continue
+            if safe.kind is Kind.HARDLINK:
+                safe.link = _bare(safe.link)
             if safe.kind is Kind.FILE:
                 yield Item(safe, self._at(offset))
             else:
@@ -264,6 +270,19 @@ class SafeArchive:
         )
 
 
+def _bare(name: str) -> str:
+    return name.removeprefix("./").removesuffix("/")
+
+
+def _in_order(entry: Entry, made: dict[str, Kind]) -> bool:
+    """Whether its directory came before, if it has one, and nothing of that name; remembers it."""
+    name = _bare(entry.name)
+    above = name.rpartition("/")[0]
+    again = name in made and not made[name] is entry.kind is Kind.DIRECTORY
+    made[name] = entry.kind
+    return not again and (not above or made.get(above) is Kind.DIRECTORY)
+
+
 def _plain(name: str) -> bool:
-    path = name.removeprefix("./").removesuffix("/")
+    path = _bare(name)
     return not path.startswith("/") and all(part not in ("", ".", "..") for part in path.split("/"))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from pathlib import Path
 
+from jupyter_volcopy.core.model import Entry, Kind
+from jupyter_volcopy.core.tar_writer import END, encode_entry
 from jupyter_volcopy.web.handlers_files import byte_range, disposition
+from jupyter_volcopy.web.upload import SafeArchive, Upload
 from tests.web.conftest import said
 
 
@@ -219,3 +223,24 @@ async def test_nothing_outside_of_what_is_allowed(api, container, docker, error,
         put = await api("PUT", "containers", asked, "file", path="/tmp/x", body=b"")
         error(put, 404, "no-such-container")
     assert said(await api("GET", "containers"))["containers"] == []
+
+
+def test_an_odd_archive_is_left_to_a_program(tmp_path: Path) -> None:
+    """What cannot be staged entry by entry: a name twice, no directory before what is in it."""
+
+    def items(*entries: Entry) -> list[tuple[str, str]] | None:
+        upload = Upload(str(tmp_path), 1 << 20)
+        upload.write(b"".join(map(encode_entry, entries)) + END)
+        found = SafeArchive(upload, "/t", None).items
+        named = None if found is None else [(one.entry.name, one.entry.link) for one in found]
+        upload.close()
+        return named
+
+    def file(name: str) -> Entry:
+        return Entry(name, Kind.FILE, 0o644)
+
+    top, hard = Entry("./d", Kind.DIRECTORY, 0o755), Entry("./h", Kind.HARDLINK, link="./d/f")
+    assert items(top, file("./d/f"), hard, top) == [("d", ""), ("d/f", ""), ("h", "d/f"), ("d", "")]
+    assert items(file("d/f")) is None
+    assert items(file("f"), file("./f")) is None
+    assert items(top, file("d")) is None
