@@ -6,6 +6,7 @@ only wants them written takes them as they are; `readinto` gives them as a tar.
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import stat as bits
@@ -37,7 +38,7 @@ from jupyter_volcopy.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from jupyter_volcopy.core.fs_user import FsUser
 
@@ -130,12 +131,19 @@ class DirectArchive:
         self.remarkable: list[ListedEntry] = []
         self.unread: list[str] = []
         self._denied = ""  # the first path that could not be read
-        self._stream: Iterator[memoryview | bytes] | None = None
+        self._stream: Generator[memoryview | bytes, None, None] | None = None
         self._rest = memoryview(b"")
+        self._reading = _thread.allocate_lock()  # while `_stream` runs
 
     def close(self) -> None:
         """Let go of it; from any thread: whoever reads it sees the end."""
         self._closed = True
+        if self._reading.acquire(False):  # else the other thread will see, and close it itself
+            try:
+                if self._stream is not None:
+                    self._stream.close()  # it holds this: left alone, it would stay for long
+            finally:
+                self._reading.release()
         if not self._running:
             self._let_go()
 
@@ -170,8 +178,7 @@ class DirectArchive:
                 self._denied = self._denied or found.rel
             elif info is None or found.error is not None or found.kind is Kind.SOCKET:
                 self._remark(found.rel, found.kind if found.error is None else Kind.FILE, info)
-                if isinstance(found.error, LocalPermission):
-                    self._denied = self._denied or found.rel
+                self._deny(found, found.error)
                 continue
             assert info is not None
             name = self._top + found.rel[cut:] if cut else f"{self._top}/{found.rel}".rstrip("/")
@@ -193,8 +200,7 @@ class DirectArchive:
                 self._fd, info = self._tree.open_entry(found)
             except VolcopyError as error:
                 firsts.pop((info.st_dev, info.st_ino), None)
-                if isinstance(error, LocalPermission):
-                    self._denied = self._denied or found.rel
+                self._deny(found, error)
                 self._remark(found.rel, Kind.FILE, None)
                 continue
             try:
@@ -212,6 +218,17 @@ class DirectArchive:
                 self._entry = None
                 close_fd(self._fd)
                 self._fd = -1
+
+    def _deny(self, found: TreeEntry, error: VolcopyError | None) -> None:
+        if isinstance(error, LocalPermission):
+            self._denied = self._denied or found.rel
+            if found.rel == self._rel:  # all that was asked for
+                self._refuse()
+
+    def _refuse(self) -> None:
+        """Say what a user may not read, as the user's own tar would."""
+        if self._denied and not isinstance(self._rights, OwnRights):
+            raise AccessDenied(f"reading {self._denied}: permission denied", path=self._denied)
 
     def _below(self, rel: str) -> str:
         return rel[len(self._rel) + 1 :] if self._rel else rel
@@ -253,9 +270,11 @@ class DirectArchive:
     def readinto(self, buffer: memoryview) -> int:
         """Some bytes of the same as a tar archive; 0 at its end."""
         while not len(self._rest):
-            if self._stream is None:
-                self._stream = self._bytes()
-            piece = next(self._stream, None)
+            with self._reading:
+                self._check()
+                if self._stream is None:
+                    self._stream = self._bytes()
+                piece = next(self._stream, None)
             if piece is None:
                 return 0
             self._rest = memoryview(piece)
@@ -264,7 +283,7 @@ class DirectArchive:
         self._rest = self._rest[count:]
         return count
 
-    def _bytes(self) -> Iterator[memoryview | bytes]:
+    def _bytes(self) -> Generator[memoryview | bytes, None, None]:
         for entry in self:
             yield encode_entry(entry)
             if not entry.size:
@@ -277,9 +296,7 @@ class DirectArchive:
                 yield self._buffer[:count]
                 left -= count
             yield padding(entry.size)
-        if self._denied and not isinstance(self._rights, OwnRights):
-            # as the user's own tar would say; an archive has no other place for it
-            raise AccessDenied(f"reading {self._denied}: permission denied", path=self._denied)
+        self._refuse()  # an archive has no other place for it
         yield END
 
 
