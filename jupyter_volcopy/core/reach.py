@@ -166,7 +166,7 @@ def _made_inside(engine: Engine, container: Container, known: dict[str, Mount]) 
 def mount_points(table: bytes) -> list[str]:
     """Where something is mounted, from the text of a mount table (proc(5), mountinfo)."""
     found = []
-    for line in decode(table).splitlines():
+    for line in decode(table).split("\n"):  # names may hold other ends of lines
         parts = line.split(" ")
         if len(parts) < 5:
             continue
