@@ -169,7 +169,7 @@ class DirectEngine:
         if (container, user) not in self._views:
             from jupyter_volcopy.core.fs_user import fs_user
 
-            rights = fs_user(self, root.container, user)
+            rights = fs_user(self, root, user)
             self._views[container, user] = root.as_user(rights) if rights is not None else None
         return self._views[container, user]
 

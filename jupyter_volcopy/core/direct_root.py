@@ -9,7 +9,7 @@ import stat as bits
 from jupyter_volcopy.core.here import is_here
 from jupyter_volcopy.core.localfs import DIRECTORY_FLAGS
 from jupyter_volcopy.core.paths import base_name, decode, encode, parent
-from jupyter_volcopy.core.reach import mount_points
+from jupyter_volcopy.core.reach import below, mount_points
 from jupyter_volcopy.errors import Conflict
 
 TYPE_CHECKING = False
@@ -200,6 +200,11 @@ class Root:
             for fd in held:
                 close_fd(fd)
         return "/" + decode(b"/".join(done))
+
+    def is_mounted_over(self, path: str) -> bool:
+        """Whether what stands at `path` is not of the root file system; links are followed."""
+        real = self.resolve(path, follow=True)
+        return any(target != "/" and below(real, target) for target in self.mounted)
 
     def open_directory(self, path: str, *, read: bool = True) -> int:
         """A descriptor of the directory at the resolved `path`; no link is followed.

@@ -123,17 +123,19 @@ class _Ours:
             self._user._take()
 
 
-def fs_user(engine: Any, container: Any, spec: str) -> FsUser | None:
+def fs_user(engine: Any, root: Any, spec: str) -> FsUser | None:
     """As whom the engine would run a program for `spec` in a container, or None where it must say.
 
     Args:
         engine: reads the container's own passwd and group, where they count.
-        container: as inspected, with its `GroupAdd`.
+        root: of the container, with its `GroupAdd`.
         spec: `uid` or `uid:gid`.
 
     What counts is moby's `getUser` (daemon/oci_linux.go): with a group, only that one; without,
-    the group of passwd and those that name the user; in both cases what `--group-add` adds.
+    the group of passwd and those that name the user; in both cases what `--group-add` adds. It
+    reads the files of the root file system, and not what is mounted over them.
     """
+    container = root.container
     user, colon, group = spec.partition(":")
     added = (container.raw.get("HostConfig") or {}).get("GroupAdd") or ()
     numbers = [user, *([group] if colon else []), *map(str, added)]
@@ -144,8 +146,10 @@ def fs_user(engine: Any, container: Any, spec: str) -> FsUser | None:
         if not colon:
             from jupyter_volcopy.core.owners import read_owners
 
+            if any(root.is_mounted_over(path) for path in ("/etc/passwd", "/etc/group")):
+                return None
             owners = read_owners(engine, container.id)
-            account = owners.account(user) if owners.user(uid) else None
+            account = owners.account_of(uid)
             if account is not None:
                 gid, more = account.gid, [*owners.groups_of(account.name), *more]
         return FsUser(uid, gid, more)

@@ -49,10 +49,11 @@ class Owners:
         self._members: dict[str, list[int]] = {}
         for line in passwd.split("\n"):
             parts = line.split(":")
-            if len(parts) >= 6 and parts[0]:
+            if len(parts) >= 4 and parts[0]:  # as the engine, which takes shorter lines, too
                 uid, gid = _number(parts[2]), _number(parts[3])
                 if uid is not None and gid is not None:
-                    self.accounts.append(Account(parts[0], uid, gid, parts[5]))
+                    home = parts[5] if len(parts) >= 6 else ""
+                    self.accounts.append(Account(parts[0], uid, gid, home))
         for line in group.split("\n"):
             parts = line.split(":")
             gid = _number(parts[2]) if len(parts) >= 3 else None
@@ -80,7 +81,10 @@ class Owners:
         for account in self.accounts:
             if account.name == name:
                 return account
-        uid = _number(name)
+        return self.account_of(_number(name))
+
+    def account_of(self, uid: int | None) -> Account | None:
+        """The first line whose uid it is, whatever else is called so."""
         return next((account for account in self.accounts if account.uid == uid), None)
 
 
