@@ -164,8 +164,10 @@ class DirectEngine:
     def _at(self, container: str, user: str | None) -> Root | None:
         """The root as it is to be reached for `user`, or None where that is the engine's matter."""
         root = self._roots.get(container)
-        if root is None or user is None or user == _ROOT_USER:
+        if root is None or user is None:
             return root
+        if user == _ROOT_USER:  # ours are more than those of a root without its capabilities
+            return None if (root.container.raw.get("HostConfig") or {}).get("CapDrop") else root
         if (container, user) not in self._views:
             from jupyter_volcopy.core.fs_user import fs_user
 
