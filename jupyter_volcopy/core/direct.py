@@ -134,7 +134,7 @@ class DirectEngine:
         """Direct access to the containers of an engine; None where only that itself is asked.
 
         Args:
-            engine: one engine, or a policy before one.
+            engine: one engine, or a policy before one; None, too, where that is reached directly.
             journal: where temporaries are written down.
             access: as it was asked for; see `access_to`.
 
@@ -142,6 +142,8 @@ class DirectEngine:
             UsageError: it must be direct, and the engine is a service, or several.
         """
         inner = getattr(engine, "inner", engine)
+        if type(inner) is cls:
+            return None
         access = access_to(inner, access)
         must = access == "direct"
         if access == "api" or (os.geteuid() and not must):
