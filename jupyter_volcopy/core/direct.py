@@ -299,8 +299,10 @@ class DirectEngine:
         hidden = getattr(body, "hidden", "")
         if root is not None and hidden and getattr(body, "over_directories", False):
             with root.rights:
-                remove_left(root, directory, hidden)
+                gone = remove_left(root, directory, hidden)
             if user is not None and user != _ROOT_USER:
+                if not gone:  # another one's; it stays in the journal
+                    raise AccessDenied(f"{hidden} is left in {directory}: permission denied")
                 return
         elif root is not None and self._stages(body, copy_uid_gid, user):
             try:

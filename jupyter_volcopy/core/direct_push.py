@@ -5,6 +5,7 @@ See `direct` for the whole.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as bits
 
@@ -174,17 +175,24 @@ def _withdraw(stage: Stage, name: str) -> None:
             os.close(fd)
 
 
-def remove_left(root: Root, directory: str, hidden: str) -> None:
-    """Remove a staging directory that a killed push left; a file is removed by the engine."""
+def remove_left(root: Root, directory: str, hidden: str) -> bool:
+    """Remove what a killed push left, as far as the rights in effect allow; whether it is gone.
+
+    A file is left to the engine, where that is asked next: not as a user.
+    """
     try:
         fd = root.open_directory(root.resolve(directory, follow=True))
-    except OSError:
-        return
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR)
     try:
         info = os.stat(encode(hidden), dir_fd=fd, follow_symlinks=False)
-        if bits.S_ISDIR(info.st_mode):
+        if bits.S_ISDIR(info.st_mode) or not isinstance(root.rights, OwnRights):
             remove_tree(fd, encode(hidden))
+            return True
+        return False
+    except FileNotFoundError:
+        return True
     except (OSError, VolcopyError):
-        pass
+        return False
     finally:
         os.close(fd)
