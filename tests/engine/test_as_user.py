@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_volcopy.core import many
 from jupyter_volcopy.core.copier import Copier
 from jupyter_volcopy.core.direct import DirectEngine
 from jupyter_volcopy.core.direct_root import Root, why_not
@@ -23,6 +24,7 @@ from jupyter_volcopy.core.kernel import NotAvailable
 from jupyter_volcopy.core.localfs import acting, file_user
 from jupyter_volcopy.core.model import Kind
 from jupyter_volcopy.core.policy import Rules, User
+from jupyter_volcopy.core.reach import mount_points
 from jupyter_volcopy.errors import AccessDenied, Conflict, NoSuchPath, ReadOnlyTarget, VolcopyError
 from tests.conftest import Docker
 from tests.engine.conftest import members, read_all
@@ -88,8 +90,7 @@ FILL = """
 def box(engine: Engine, container: Callable[..., str], docker: Docker) -> str:
     name = container()
     docker.sh(name, FILL)
-    known(engine, name)
-    return name
+    return known(engine, name)  # by its id, as in a copy: only that is reached directly
 
 
 def test_what_the_user_may_see(engine: Engine, box: str) -> None:
@@ -119,14 +120,23 @@ def test_what_the_user_may_read(engine: Engine, box: str) -> None:
 
 @pytest.mark.parametrize(
     ("user", "may"),
-    [(USER, False), ("1000:4242", True), ("1003", True), ("1004", False), ("1005", True)],
+    [
+        (USER, False),
+        ("1000:4242", True),
+        ("1003", True),
+        ("1004", False),
+        ("1005", True),
+        ("1006", False),
+        ("1007", True),
+    ],
 )
 def test_whose_groups_count(engine: Engine, box: str, docker: Docker, user: str, may: bool) -> None:
     """Those of the container's own passwd and group, where no group is named."""
     docker.sh(
         box,
         "echo 'four:x:4242:three' >> /etc/group; echo 'three:x:1003:100::/:/bin/sh' >> /etc/passwd;"
-        "echo 'five:x:1005:4242::/:/bin/sh' >> /etc/passwd",
+        "echo 'five:x:1005:4242::/:/bin/sh' >> /etc/passwd; echo '1006:x:5:4242::/:/bin/sh' >> /etc/passwd;"
+        "echo 'six:x:1006:100::/:/bin/sh' >> /etc/passwd; echo 'short:x:1007:4242' >> /etc/passwd",
     )
     if may:
         assert "f" in members(read_all(engine.open_archive(box, "/t/group/f", user=user)))
@@ -140,8 +150,66 @@ def test_groups_that_were_added_to_the_container(
 ) -> None:
     name = container("running", "--group-add", "4242")
     docker.sh(name, FILL)
-    known(engine, name)
-    assert "f" in members(read_all(engine.open_archive(name, "/t/group/f", user=USER)))
+    assert "f" in members(
+        read_all(engine.open_archive(known(engine, name), "/t/group/f", user=USER))
+    )
+
+
+def test_groups_of_what_is_mounted_over_passwd_do_not_count(
+    engine: Engine, container: Callable[..., str], docker: Docker, tmp_path: Path
+) -> None:
+    """The engine reads that of the root file system."""
+    (tmp_path / "passwd").write_text("x:x:1000:4242::/:/bin/sh\n")
+    name = container("running", "-v", f"{tmp_path}/passwd:/etc/passwd:ro")
+    docker.sh(name, FILL)
+    with pytest.raises(VolcopyError, match="ermission denied"):
+        read_all(engine.open_archive(known(engine, name), "/t/group/f", user="1000"))
+
+
+def test_a_root_without_its_capabilities_may_no_more_than_there(
+    engine: Engine, container: Callable[..., str], volume: Callable[..., str], docker: Docker
+) -> None:
+    data = volume()
+    docker.sh(
+        container("running", "-v", f"{data}:/data"),
+        "echo x > /data/f; chmod 600 /data/f; chown 1001 /data/f",
+    )
+    name = container("running", "--cap-drop", "ALL", "-v", f"{data}:/data")
+    with pytest.raises(VolcopyError, match="ermission denied"):
+        read_all(engine.open_archive(known(engine, name), "/data/f", user="0:0"))
+
+
+def test_a_file_that_the_user_may_not_read_is_refused_as_that(
+    engine: Engine, box: str, tmp_path: Path
+) -> None:
+    with pytest.raises(AccessDenied):
+        copier(engine, box).copy(f"{box}:/t/open/secret", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_closed_in_the_middle_holds_nothing(engine: Engine, box: str) -> None:
+    engine.stat(box, "/t/way/in", user=USER)
+    before = os.listdir("/proc/self/fd")
+    archive = engine.open_archive(box, "/t/way", user=USER)
+    archive.readinto(memoryview(bytearray(512)))
+    archive.close()
+    assert os.listdir("/proc/self/fd") == before
+    with pytest.raises(VolcopyError):
+        archive.readinto(memoryview(bytearray(1 << 20)))
+
+
+def test_a_copier_of_what_is_reached_directly_is_content(
+    box: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As hand-outs make it."""
+    monkeypatch.setenv("VOLCOPY_ACCESS", "direct")
+    (tmp_path / "f").write_text("new")
+    with open_engine() as opened:
+        try:
+            with many.acting(opened, many.Goal("x", box, "x"), lambda _: USER) as work:
+                assert work.copier.copy(str(tmp_path / "f"), f"{box}:/t/open/").ok
+        except Conflict as error:
+            pytest.skip(f"no direct access here: {error.message}")
 
 
 def test_what_the_user_may_write(engine: Engine, box: str, docker: Docker, tmp_path: Path) -> None:
@@ -215,6 +283,24 @@ def test_a_killed_push_leaves_nothing_for_long(
     )
     if isinstance(engine, DirectEngine):
         assert docker.sh(box, "ls -A /t/open").split() == ["f", "gone", "link", "mine", "secret"]
+
+
+def test_what_the_user_cannot_remove_is_not_forgotten(
+    engine: Engine, box: str, docker: Docker, tmp_path: Path
+) -> None:
+    left = ".volcopy-0123456789abcdef"
+    docker.sh(box, f"mkdir /t/open/{left}; touch /t/open/{left}/f")
+    journal = Journal(str(tmp_path / "dead"))
+    journal.container(engine.address, box, "/t/open", left)
+    os.close(journal._fd)
+    journal._fd = -1
+    (tmp_path / "f").write_text("new")
+    copier(engine, box, journal=Journal(str(tmp_path / "dead"))).copy(
+        str(tmp_path / "f"), f"{box}:/t/open/"
+    )
+    if isinstance(engine, DirectEngine):
+        found = Journal(str(tmp_path / "dead")).leftovers(str(tmp_path / "dead"))
+        assert [one.name for one in found] == [left]
 
 
 # -- the rights themselves
@@ -321,3 +407,8 @@ def test_nothing_is_imported_with_a_users_rights(
     assert (ran.stdout, ran.stderr) == ("AccessDenied\n", "")
     assert (tmp_path / "back/mine").read_text() == "mine\n"
     assert not (tmp_path / "back/secret").exists()
+
+
+def test_mount_points_of_any_name() -> None:
+    table = "1 0 0:1 / /a\\040b rw\n2 0 0:1 / /c\u2028\x0cd rw\n".encode()
+    assert mount_points(table) == ["/a b", "/c\u2028\x0cd"]
