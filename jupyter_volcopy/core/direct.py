@@ -26,7 +26,7 @@ import errno
 import os
 
 from jupyter_volcopy.core.direct_archive import archive_at, list_at, measure_at, stat_at
-from jupyter_volcopy.core.direct_root import Root, in_kernel, same, why_not
+from jupyter_volcopy.core.direct_root import Root, same, why_not
 from jupyter_volcopy.core.localfs import local_error
 from jupyter_volcopy.core.options import access_to
 from jupyter_volcopy.core.record import replace
@@ -182,7 +182,7 @@ class DirectEngine:
     def stat(self, container: str, path: str, *, user: str | None = None) -> Stat:
         """As `Engine.stat`."""
         root = self._at(container, user)
-        if root is not None and not in_kernel(path, above=False):
+        if root is not None and not root.in_kernel(path, above=False):
             try:
                 return stat_at(root, path)
             except FileNotFoundError:
@@ -216,7 +216,7 @@ class DirectEngine:
         try:
             with root.rights:
                 real = root.resolve(path, follow=True)
-                if in_kernel(real, above=True):
+                if root.in_kernel(real, above=True):
                     return None
                 return measure_at(root.open_directory(real))
         except (OSError, RecursionError):
@@ -239,7 +239,7 @@ class DirectEngine:
             try:
                 with root.rights:
                     real = root.resolve(path, follow=True)
-                    if not in_kernel(real, above=True):
+                    if not root.in_kernel(real, above=True):
                         listing = list_at(root, real, path, recursive, most)
             except OSError:
                 pass
@@ -274,7 +274,7 @@ class DirectEngine:
     def stages(self, container: str, directory: str, *, copy_uid_gid: bool) -> bool:
         """Whether `extract` of this container stages by itself."""
         root = self._roots.get(container)
-        return root is not None and not copy_uid_gid and not in_kernel(directory, above=False)
+        return root is not None and not copy_uid_gid and not root.in_kernel(directory, above=False)
 
     @staticmethod
     def _stages(body: ArchiveBody, copy_uid_gid: bool, user: str | None) -> bool:
@@ -308,7 +308,9 @@ class DirectEngine:
             try:
                 with root.rights:
                     real = root.resolve(directory, follow=True)
-                    ours = not in_kernel(real, above=False)
+                    ours = not root.in_kernel(real, above=False)
+                    if user is not None and root.in_memory(real):
+                        ours = False  # a program's memory counts as the container's, ours does not
                     if not ours and not live and user is None:
                         raise OSError(errno.EPERM, "made by the kernel")
                     fd = _open_target(root, real) if ours else -1
@@ -335,7 +337,7 @@ class DirectEngine:
                         f"writing in {directory}: {error.message}", container=root.container.name
                     ) from None
                 return
-            # /dev/shm: by a program in the container, which stages by itself
+            # /dev/shm and the like: by a program in the container, which stages by itself
         self._engine.extract(
             container, directory, body, copy_uid_gid=copy_uid_gid, user=user, live=live
         )

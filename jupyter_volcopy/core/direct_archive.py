@@ -12,7 +12,7 @@ import os
 import stat as bits
 
 from jupyter_volcopy.core.content import FileContent
-from jupyter_volcopy.core.direct_root import OwnRights, Root, close_fd, in_kernel
+from jupyter_volcopy.core.direct_root import OwnRights, Root, close_fd
 from jupyter_volcopy.core.engine import CAN_CHANGE
 from jupyter_volcopy.core.localfs import (
     DIRECTORY_FLAGS,
@@ -305,6 +305,8 @@ def stat_at(root: Root, path: str) -> Stat:
     with root.rights:
         through = path.endswith(("/", "/."))
         real = root.resolve(path, follow=through)
+        if root.in_kernel(real, above=False):
+            raise OSError(errno.EPERM, "made by the kernel")
         info = root.stat(real)
         kind = kind_of(info.st_mode)
         if through and kind is not Kind.DIRECTORY:
@@ -418,7 +420,7 @@ def archive_at(root: Root, path: str) -> DirectArchive | None:
     contents = path.endswith("/.") or plain == "/"
     through = contents or path.endswith("/")
     real = root.resolve(plain, follow=through)
-    if in_kernel(real, above=True):
+    if root.in_kernel(real, above=True):
         return None
     info = root.stat(real)
     if through and not bits.S_ISDIR(info.st_mode):

@@ -21,10 +21,37 @@ if TYPE_CHECKING:
     from jupyter_volcopy.core.fs_user import FsUser
     from jupyter_volcopy.core.model import Container
 
-__all__ = ["OwnRights", "Root", "close_fd", "in_kernel", "same", "why_not"]
+__all__ = ["OwnRights", "Root", "close_fd", "same", "why_not"]
 
 _LINKS = 255  # as the engine: links followed in one path
 _KERNEL = ("/dev", "/proc", "/sys")
+# Each shows whoever looks what is theirs: we would see our own.
+_KERNEL_TYPES = frozenset(
+    [
+        "autofs",
+        "binfmt_misc",
+        "bpf",
+        "cgroup",
+        "cgroup2",
+        "configfs",
+        "debugfs",
+        "devpts",
+        "devtmpfs",
+        "efivarfs",
+        "fusectl",
+        "hugetlbfs",
+        "mqueue",
+        "nsfs",
+        "proc",
+        "pstore",
+        "rpc_pipefs",
+        "securityfs",
+        "selinuxfs",
+        "sysfs",
+        "tracefs",
+    ]
+)
+_MEMORY_TYPES = ("ramfs", "tmpfs")
 _REACH = DIRECTORY_FLAGS | os.O_PATH
 _RUNTIMES = ("crun", "io.containerd.runc.v2", "runc")  # a process of theirs is one of this kernel
 
@@ -77,8 +104,8 @@ class Root:
 
     Attributes:
         rights: those with which whoever asks is to reach what is in it.
-        mounted: paths at which something is mounted. From our own mount namespace the kernel lets
-            such a file be replaced, and takes the mount away (mount_namespaces(7)).
+        mounted: paths at which something is mounted, with its type. From our own mount namespace
+            the kernel lets such a file be replaced, and takes the mount away (mount_namespaces(7)).
 
     Raises:
         Conflict: the process is not that of the container; the text says what differs.
@@ -87,7 +114,7 @@ class Root:
     def __init__(self, container: Container) -> None:
         self.container = container
         self.rights: OwnRights | FsUser = OwnRights()
-        self.mounted: frozenset[str] = frozenset()
+        self.mounted: dict[str, str] = {}
         self.fd = self._process = -1
         try:
             self._process = os.open(
@@ -100,7 +127,7 @@ class Root:
             )
             table = _read(self._process, "mountinfo")
             self._check_mount(table)
-            self.mounted = frozenset(mount_points(table))
+            self.mounted = mount_points(table)
             # Last: a process can take itself into users and mounts of its own, but never back.
             if self._namespace("user") != _inode(os.stat("/proc/self/ns/user")):
                 raise Conflict("the container has users of its own (userns-remap or rootless)")
@@ -201,6 +228,23 @@ class Root:
                 close_fd(fd)
         return "/" + decode(b"/".join(done))
 
+    def in_kernel(self, path: str, *, above: bool) -> bool:
+        """Whether `path` lies in what the kernel makes, or (with `above`) holds it."""
+        made = [target for target, kind in self.mounted.items() if kind in _KERNEL_TYPES]
+        return any(
+            below(path, place) or (above and below(place, path)) for place in (*_KERNEL, *made)
+        )
+
+    def in_memory(self, path: str) -> bool:
+        """Whether what is written at `path` or below may land in memory (tmpfs)."""
+        memory = {
+            target
+            for target, kind in self.mounted.items()
+            if kind in _MEMORY_TYPES and not self.in_kernel(target, above=False)
+        }
+        holder = max((target for target in self.mounted if below(path, target)), key=len)
+        return holder in memory or any(below(target, path) for target in memory)
+
     def is_mounted_over(self, path: str) -> bool:
         """Whether what stands at `path` is not of the root file system; links are followed."""
         real = self.resolve(path, follow=True)
@@ -259,14 +303,6 @@ def close_fd(fd: int) -> None:
     """Close a descriptor, if it is one."""
     if fd >= 0:
         os.close(fd)
-
-
-def in_kernel(path: str, *, above: bool) -> bool:
-    """Whether `path` lies in what the kernel makes, or (with `above`) holds it."""
-    for place in _KERNEL:
-        if path == place or path.startswith(place + "/"):
-            return True
-    return above and path == "/"
 
 
 def same(one: Container, other: Container) -> bool:

@@ -138,6 +138,8 @@ def fs_user(engine: Any, root: Any, spec: str) -> FsUser | None:
     container = root.container
     user, colon, group = spec.partition(":")
     added = (container.raw.get("HostConfig") or {}).get("GroupAdd") or ()
+    if container.raw.get("AppArmorProfile") not in (None, "", "unconfined", "docker-default"):
+        return None  # it may forbid what the user's rights allow
     numbers = [user, *([group] if colon else []), *map(str, added)]
     if not all(one.isascii() and one.isdigit() and len(one) <= 10 for one in numbers):
         return None

@@ -163,9 +163,9 @@ def _made_inside(engine: Engine, container: Container, known: dict[str, Mount]) 
     return found
 
 
-def mount_points(table: bytes) -> list[str]:
-    """Where something is mounted, from the text of a mount table (proc(5), mountinfo)."""
-    found = []
+def mount_points(table: bytes) -> dict[str, str]:
+    """Where something is mounted, and its type, by a mount table (proc(5), mountinfo)."""
+    found = {}
     for line in decode(table).split("\n"):  # names may hold other ends of lines
         parts = line.split(" ")
         if len(parts) < 5:
@@ -173,5 +173,5 @@ def mount_points(table: bytes) -> list[str]:
         target = parts[4]
         for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
             target = target.replace(code, char)
-        found.append(target)
+        found[target] = line.partition(" - ")[2].partition(" ")[0]
     return found

@@ -266,6 +266,37 @@ def test_read_only_stays_read_only(
     assert engine.stat(name, "/mem/f", user=USER).size == 3
 
 
+def test_memory_is_the_container_s(
+    engine: Engine, container: Callable[..., str], docker: Docker, tmp_path: Path
+) -> None:
+    """What lies in a tmpfs counts against its limit, as where a program of it writes."""
+    name = container("running", "--memory", "48m", "--tmpfs", "/mem:uid=1000,size=500m")
+    known(engine, name)
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(96 << 20)
+        file.write(b"x" * (96 << 20))
+    with pytest.raises(VolcopyError):
+        put(engine, name, tmp_path / "big", "/mem/")
+
+
+def test_the_kernel_s_files_are_not_read_with_our_eyes(
+    engine: Engine, container: Callable[..., str]
+) -> None:
+    """Who looks into a `/proc` of this machine sees what is theirs: we are not the user."""
+    name = container("running", "-v", "/proc:/host:ro")
+    ident = known(engine, name)
+    for path in (
+        f"/host/{os.getpid()}/fd",
+        f"/host/{os.getpid()}/maps",
+        f"/host/{os.getpid()}/cwd/.",
+    ):
+        with pytest.raises(VolcopyError):
+            if path.endswith("fd"):
+                engine.list_dir(ident, path, user=USER)
+            else:
+                read_all(engine.open_archive(ident, path, user=USER))
+
+
 def test_a_killed_push_leaves_nothing_for_long(
     engine: Engine, box: str, docker: Docker, tmp_path: Path
 ) -> None:
@@ -410,5 +441,5 @@ def test_nothing_is_imported_with_a_users_rights(
 
 
 def test_mount_points_of_any_name() -> None:
-    table = "1 0 0:1 / /a\\040b rw\n2 0 0:1 / /c\u2028\x0cd rw\n".encode()
-    assert mount_points(table) == ["/a b", "/c\u2028\x0cd"]
+    table = "1 0 0:1 / /a\\040b rw - ext4 x rw\n2 0 0:1 / /c\u2028\x0cd rw\n".encode()
+    assert list(mount_points(table)) == ["/a b", "/c\u2028\x0cd"]
