@@ -70,7 +70,8 @@ class Survey:
         Raises:
             Conflict: a directory would replace something else, or the other way round.
         """
-        if self._known is False:
+        top = self._placement.name
+        if top and self.kind(top) is None:
             return
         for name, kind in names:
             found = self.kind(name)

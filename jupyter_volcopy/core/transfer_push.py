@@ -136,7 +136,8 @@ def _push(
 
             make(run, destination, placement.directory)
         done = False
-        if source.is_dir and not landing.exists and look.entries >= MANY:
+        new = bool(placement.name) and survey.kind(placement.name) is None
+        if source.is_dir and new and look.entries >= MANY:
             done = _send_new(run, destination, placement, outgoing)
             if not done:  # nothing of it is there
                 outgoing = Outgoing(tree, _rel(source), placement, chosen)
@@ -175,7 +176,6 @@ def _send_new(run: Run, destination: Place, placement: Placement, outgoing: Outg
     can_rename = getattr(run.engine, "can_rename", None)
     if (
         container.state != "running"
-        or not placement.name
         or reach.holder(placement.path) in reach.live
         or reach.mounts_below(placement.path)
         or can_rename is None

@@ -23,6 +23,7 @@ from tests.conftest import Command, Docker
 from tests.faults.scene import hidden_inside
 
 API = ("--access", "api")
+BUSYBOX = "#!/bin/busybox sh\n"
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -55,18 +56,47 @@ def look(docker: Docker, name: str, path: str) -> str:
     )
 
 
+TYPED = pytest.mark.parametrize("typed", ["/ours/tree", "/ours"], ids=["new name", "directory"])
+
+
+@TYPED
 def test_it_is_what_docker_cp_makes(
-    tree: Path, docker: Docker, container: Callable[..., str], dcp: Command
+    typed: str, tree: Path, docker: Docker, container: Callable[..., str], dcp: Command
 ) -> None:
     name = container()
     docker.sh(name, "mkdir /ours /theirs")
     docker("cp", "-q", str(tree), f"{name}:/theirs/tree")
-    dcp(*API, str(tree), f"{name}:/ours/tree").ok()
+    dcp(*API, str(tree), f"{name}:{typed}").ok()
     assert look(docker, name, "/ours/tree") == look(docker, name, "/theirs/tree")
     assert hidden_inside(docker, name, "/ours") == []
 
 
-BUSYBOX = "#!/bin/busybox sh\n"
+@TYPED
+def test_what_arrives_at_once_is_all_of_it(
+    typed: str, tree: Path, docker: Docker, container: Callable[..., str], dcp: Command
+) -> None:
+    """Whoever sees the name sees everything: here the program that gives it."""
+    name = container()
+    docker.sh(name, "mkdir /ours; rm -f /bin/mv /usr/bin/mv /sbin/mv /usr/sbin/mv")
+    script = 'busybox find "$2" ! -type d | busybox wc -l >/seen; busybox mv "$@"'
+    docker.write(name, "/bin/mv", f"{BUSYBOX}{script}\n".encode())
+    docker.sh(name, "chmod 755 /bin/mv")
+    dcp(*API, str(tree), f"{name}:{typed}").ok()
+    assert int(docker.sh(name, "cat /seen")) == MANY + 4
+    assert int(docker.sh(name, "find /ours/tree ! -type d | wc -l")) == MANY + 4
+
+
+def test_a_tree_of_its_name_is_merged(
+    tree: Path, docker: Docker, container: Callable[..., str], dcp: Command
+) -> None:
+    name = container()
+    docker.sh(name, "mkdir -p /ours/tree/d1; echo theirs >/ours/tree/d1/theirs")
+    dcp(*API, str(tree), f"{name}:/ours").ok()
+    assert docker.read(name, "/ours/tree/d1/theirs") == b"theirs\n"
+    assert int(docker.sh(name, "find /ours/tree ! -type d | wc -l")) == MANY + 5
+    assert hidden_inside(docker, name, "/ours") == []
+
+
 PROGRAMS = {
     "lies": "exit 0",
     "takes it away": 'busybox mv "$2" /elsewhere',
