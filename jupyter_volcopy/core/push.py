@@ -165,7 +165,32 @@ class PushBody:
             elif item.open is None:
                 buffer += encode_entry(entry)
             else:
-                yield from self._file(item, buffer)
+                fd, offset = item.open()
+                try:
+                    # only now: `open` may have brought the entry up to date
+                    start = len(buffer)
+                    buffer += self._header(entry)
+                    if entry.size <= SMALL:
+                        whole = self._read(fd, offset, entry.size, buffer)
+                        meter.bytes += entry.size
+                    else:
+                        yield buffer
+                        buffer, start = bytearray(), -1
+                        part = FilePart(fd, offset, entry.size, meter)
+                        yield part
+                        whole = not part.short
+                    buffer += padding(entry.size)
+                    may = item.sent(whole) if item.sent is not None else whole
+                finally:
+                    os.close(fd)
+                if may:
+                    if self._staged:
+                        buffer += self._link(entry)
+                elif self.whole:
+                    if start < 0:
+                        self.spoiled = True
+                    else:
+                        del buffer[start:]
             meter.entries += 1
             if len(buffer) >= PACK:
                 yield buffer
@@ -177,40 +202,21 @@ class PushBody:
             buffer += encode_entry(Entry(self.hidden, Kind.SYMLINK, mode=0o777, link=target))
         yield bytes(buffer) + END
 
-    def _file(
-        self, item: Item, buffer: bytearray
-    ) -> Iterator[bytes | bytearray | memoryview | FilePart]:
-        assert item.open is not None
-        fd, offset = item.open()
-        try:
-            entry = item.entry  # `open` may have brought it up to date
-            content = replace(entry, name=self.hidden) if self._staged else entry
-            start = len(buffer)
-            buffer += encode_entry(content)
-            whole = True
-            if entry.size <= SMALL:
-                whole = self._read(fd, offset, entry.size, buffer)
-                self.meter.bytes += entry.size
-            else:
-                yield bytes(buffer)
-                buffer.clear()
-                part = FilePart(fd, offset, entry.size, self.meter)
-                yield part
-                whole = not part.short
-            buffer += padding(entry.size)
-            may = item.sent(whole) if item.sent is not None else whole
-        finally:
-            os.close(fd)
-        if self.whole and not may:
-            if entry.size <= SMALL:
-                del buffer[start:]
-            else:
-                self.spoiled = True
-        if self._staged and may:
-            if entry.mode & SET_ID and self._directory != "/":
-                self.powers.append(replace(entry))
-            link = replace(entry, kind=Kind.HARDLINK, size=0, link=self.hidden)
-            buffer += encode_entry(link)
+    def _header(self, entry: Entry) -> bytes:
+        """What comes before the content of a file."""
+        if not self._staged:
+            return encode_entry(entry)
+        name, entry.name = entry.name, self.hidden
+        header = encode_entry(entry)
+        entry.name = name
+        return header
+
+    def _link(self, entry: Entry) -> bytes:
+        """What gives a staged file, which is out, its final name; the entry becomes that."""
+        if entry.mode & SET_ID and self._directory != "/":
+            self.powers.append(replace(entry))
+        entry.kind, entry.size, entry.link = Kind.HARDLINK, 0, self.hidden
+        return encode_entry(entry)
 
     @staticmethod
     def _read(fd: int, offset: int, size: int, buffer: bytearray) -> bool:

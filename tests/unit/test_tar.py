@@ -7,6 +7,7 @@ import importlib.util
 import io
 import os
 import random
+import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -812,8 +813,27 @@ def test_what_cannot_be_written() -> None:
             encode_entry(make())
 
 
+PLAIN = {
+    Kind.FILE: tarfile.REGTYPE,
+    Kind.HARDLINK: tarfile.LNKTYPE,
+    Kind.SYMLINK: tarfile.SYMTYPE,
+    Kind.DIRECTORY: tarfile.DIRTYPE,
+}
+
+
 def test_plain_entries_take_one_block() -> None:
     assert len(encode_entry(Entry("src/a", Kind.FILE, size=5, mtime_ns=10**18))) == 512
     assert len(encode_entry(Entry("src/" + "d" * 90 + "/" + "n" * 90, Kind.FILE))) == 512
+    for name, link in (("a", "b"), ("d/" * 49 + "a", "l" * 100), ("a b\x7f", " ")):
+        for kind, flag in PLAIN.items():
+            target = link if kind in (Kind.HARDLINK, Kind.SYMLINK) else ""
+            size = 5 if kind is Kind.FILE else 0
+            entry = Entry(name, kind, 0o7755, 1000, 0o7777777, size, 10**18, target)
+            info = tarfile.TarInfo(name)
+            info.mode, info.uid, info.gid, info.size = 0o7755, 1000, 0o7777777, size
+            info.type, info.linkname, info.mtime = flag, target, 10**9
+            ours, theirs = encode_entry(entry), info.tobuf(tarfile.USTAR_FORMAT)
+            assert (ours[:148], ours[156:329]) == (theirs[:148], theirs[156:329])
+            assert tarfile.TarInfo.frombuf(ours, "ascii", "strict").devmajor == 0  # by its checksum
     assert encoded_length(Entry("src/a", Kind.FILE, size=513)) == 512 + 1024
     assert encoded_length(Entry("src/a", Kind.DIRECTORY, size=4096)) == 512
