@@ -21,7 +21,7 @@ from __future__ import annotations
 import stat as modes
 
 from jupyter_volcopy.core.model import Kind, ListedEntry, Listing, Stat
-from jupyter_volcopy.core.paths import base_name, clean, decode, encode, join, parent
+from jupyter_volcopy.core.paths import base_name, clean, decode, encode, is_plain, join, parent
 from jupyter_volcopy.errors import (
     AccessDenied,
     Conflict,
@@ -279,10 +279,10 @@ def _garbage(problem: object = "") -> EngineError:
 
 def _name(raw: bytes) -> str:
     """A path below the listed directory, as it may be."""
-    odd = not raw or raw[0] == 0x2F or raw[-1] == 0x2F or b"//" in raw
-    if odd or (b"." in raw and any(part in (b".", b"..") for part in raw.split(b"/"))):
-        raise UnsafeEntry(f"the container's find listed {decode(raw)!r}")
-    return decode(raw)
+    name = decode(raw)
+    if not is_plain(name):
+        raise UnsafeEntry(f"the container's find listed {name!r}")
+    return name
 
 
 def _parse_gnu(out: bytes, start: bytes) -> list[ListedEntry]:
@@ -329,7 +329,7 @@ def _parse_busybox(out: bytes, start: bytes) -> tuple[list[ListedEntry], bool]:
     pending = b""
     for piece in out[2:-1].split(b"\n//"):
         record = pending + b"\n//" + piece if pending else piece
-        mark, entry = record[:1].decode(errors="replace"), _busybox_record(record[1:], start)
+        mark, entry = record[:1].decode("latin-1"), _busybox_record(record[1:], start)
         # A link's target may hold the separator: then the record goes on.
         pending = b"" if entry else record
         if entry:
@@ -373,7 +373,7 @@ def _busybox_record(record: bytes, start: bytes) -> ListedEntry | None:
 
 def _busybox_names(names: bytes, link: bool) -> tuple[bytes, bytes] | None:
     """Path and link target of `PATH|PATH -> TARGET`; newer busybox puts quotes round the latter."""
-    for quote in (b"'", b""):
+    for quote in (b"'", b"") if link else (b"", b"'"):
         extra = 1 + 2 * len(quote)
         if not link:
             name = names[: (len(names) - extra) // 2]

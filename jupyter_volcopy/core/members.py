@@ -8,6 +8,7 @@ that nothing is written through a link is seen to by `Stage`, which writes into 
 from __future__ import annotations
 
 from jupyter_volcopy.core.model import Entry, Kind
+from jupyter_volcopy.core.paths import is_plain
 from jupyter_volcopy.core.plan import Placement, leaves
 from jupyter_volcopy.core.report import Note
 from jupyter_volcopy.errors import Conflict, UnsafeEntry
@@ -61,16 +62,12 @@ class Members:
                 hint="the container sent something nobody asked for; nothing was written",
                 path=name,
             )
-        if "//" in rel or "." in rel:
-            for part in rel.split("/"):
-                if part in ("", ".", ".."):
-                    raise UnsafeEntry(
-                        f"refused: the archive holds the name {name!r}",
-                        hint="no engine sends such a name; nothing was written",
-                        path=name,
-                    )
-        elif rel.endswith("/") or rel.startswith("/"):
-            raise UnsafeEntry(f"refused: the archive holds the name {name!r}", path=name)
+        if not is_plain(rel):
+            raise UnsafeEntry(
+                f"refused: the archive holds the name {name!r}",
+                hint="no engine sends such a name; nothing was written",
+                path=name,
+            )
         if rel.count("/") >= DEPTH:
             raise UnsafeEntry(f"refused: {name[:80]!r}... is nested deeper than {DEPTH} levels")
         return rel

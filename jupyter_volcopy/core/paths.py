@@ -12,6 +12,7 @@ __all__ = [
     "clean_keeping_end",
     "decode",
     "encode",
+    "is_plain",
     "join",
     "one_top",
     "parent",
@@ -80,6 +81,12 @@ def parent(path: str) -> str:
 def join(directory: str, name: str) -> str:
     """`name` in `directory`, with one slash between."""
     return directory.rstrip("/") + "/" + name.lstrip("/")
+
+
+def is_plain(rel: str) -> bool:
+    """Whether a relative path has components at all, and none that is empty, `.` or `..`."""
+    whole = f"/{rel}/"
+    return "//" not in whole and ("/." not in whole or ("/./" not in whole and "/../" not in whole))
 
 
 def one_top(so_far: str | None, name: str) -> str:

@@ -162,6 +162,8 @@ class Fields(metaclass=_Meta):
             raise TypeError(f"{cls.__name__}() takes {len(setters)} values, {count} were given")
         for put, value in zip(setters, values):  # noqa: B905 - the rest has defaults
             put(self, value)
+        if count == len(setters) and not named:
+            return
         defaults = cls._defaults
         for name, put in zip(cls.__match_args__[count:], setters[count:]):  # noqa: B905
             if name in named:

@@ -40,7 +40,6 @@ __all__ = ["ByteSource", "TarReader"]
 
 _ZERO = bytes(BLOCK)
 _NO_DEVICE = bytes(8)
-_NO_LABEL = bytes(32)
 _NO_PREFIX = bytes(155)
 _MAX_SIZE = (1 << 63) - 1
 _MAX_ID = (1 << 32) - 2  # the last one means "unchanged" to chown
@@ -119,10 +118,13 @@ class TarReader:
         self._left = 0  # content of the current entry not yet handed on
         self._pad = 0  # zeros after it
         self._name = ""  # of the current entry, for messages
+        self._limited = max_entries is not None or max_bytes is not None
         self._entries = 0
         self._bytes = 0
         # the same few modes, owners and times over and over; only values good for every field
         self._numbers: dict[bytes, int] = {}
+        self._tail = b""  # of the last header that was looked at to its end, and what it says
+        self._said = (b"", "", "")
         self._finished = False
 
     @property
@@ -363,14 +365,16 @@ class TarReader:
 
     def _check(self, block: bytes, fields: tuple[bytes, ...]) -> None:
         """Refuse what is not a header, or not one whose layout we know."""
-        try:
-            said = number(fields[6], lenient=self._lenient)
-        except ValueError:
-            said = -1
-        if said != checksum(block) and not (self._lenient and said == _signed(block)):
-            if self.position == BLOCK:
-                self._refuse_compressed(block)
-            self._refuse("wrong checksum")
+        total = checksum(block)
+        if fields[6] != b"%06o\0 " % total:  # nearly everybody writes it so
+            try:
+                said = number(fields[6], lenient=self._lenient)
+            except ValueError:
+                said = -1
+            if said != total and not (self._lenient and said == _signed(block)):
+                if self.position == BLOCK:
+                    self._refuse_compressed(block)
+                self._refuse("wrong checksum")
         if self._lenient:
             return
         magic = fields[9]
@@ -448,13 +452,13 @@ class TarReader:
         name = fields[0].rstrip(b"\0")
         if b"\0" in name:
             name = self._text(name, "a name")
-        prefix = fields[14]
-        if prefix != _NO_PREFIX and fields[9][:6] == POSIX_MAGIC[:6]:
-            if fields[15][8:] == b"tar\0":  # star keeps two times at the prefix's end
-                prefix = prefix[:131]
-            prefix = self._text(prefix, "a name")
-            if prefix:
-                name = prefix + b"/" + name
+        tail = block[257:]
+        if tail != self._tail:  # mostly it is that of the member before
+            self._said = self._read_tail(fields)
+            self._tail = tail
+        prefix, uname, gname = self._said
+        if prefix:
+            name = prefix + b"/" + name
         if long_name is not None:
             name = long_name
         link = b""
@@ -479,10 +483,6 @@ class TarReader:
         mode = known(fields[1])
         if mode is None:
             mode = self._number(fields[1], "mode")
-        raw = fields[10]
-        uname = "" if raw == _NO_LABEL else decode(self._text(raw, "the owner's name"))
-        raw = fields[11]
-        gname = "" if raw == _NO_LABEL else decode(self._text(raw, "the group's name"))
         xattrs: dict[str, bytes] = {}
         if records is not None:
             pax = dict(records)
@@ -557,16 +557,13 @@ class TarReader:
             self._refuse(f'no target for the link "{shown}"' if not link else "NUL in a target")
         if shown.count("/") >= MAX_DEPTH:
             raise LimitExceeded(f"more than {MAX_DEPTH} levels: {shown[:200]}...")
-        self._count(size, stored)
+        if self._limited:
+            self._count(size, stored)
         self._left = stored
         self._pad = -stored % BLOCK
         if kind is not Kind.FILE and stored:
             self._skip_content()  # what GNU's incremental dumps say of a directory
         device = flag in b"34"
-        if not device and not lenient:  # said of everything, so it has to be a number, too
-            for raw in fields[12:14]:
-                if raw != _NO_DEVICE and known(raw) is None:
-                    self._device(raw)
         return Entry(
             shown,
             kind,
@@ -575,7 +572,7 @@ class TarReader:
             gid if 0 <= gid <= _MAX_ID else self._owner(gid, "gid"),
             size,
             mtime,
-            decode(link),
+            decode(link) if link else "",
             self._device(fields[12]) if device else 0,
             self._device(fields[13]) if device else 0,
             xattrs,
@@ -583,6 +580,22 @@ class TarReader:
             gname,
             runs,
         )
+
+    def _read_tail(self, fields: tuple[bytes, ...]) -> tuple[bytes, str, str]:
+        """The prefix of the name and the names of the owners, from what ends a header."""
+        prefix = b""
+        if fields[14] != _NO_PREFIX and fields[9][:6] == POSIX_MAGIC[:6]:
+            prefix = fields[14]
+            if fields[15][8:] == b"tar\0":  # star keeps two times at the prefix's end
+                prefix = prefix[:131]
+            prefix = self._text(prefix, "a name")
+        if not self._lenient:  # said of everything, so it has to be a number in everything
+            for raw in fields[12:14]:
+                if raw != _NO_DEVICE:
+                    self._device(raw)
+        uname = self._text(fields[10], "the owner's name")
+        gname = self._text(fields[11], "the group's name")
+        return prefix, decode(uname), decode(gname)
 
     def _device(self, raw: bytes) -> int:
         return self._number(raw, "a device number", most=(1 << 32) - 1)

@@ -21,7 +21,7 @@ from jupyter_volcopy.core.journal import Journal
 from jupyter_volcopy.core.landing import new_name
 from jupyter_volcopy.core.localfs import local_error
 from jupyter_volcopy.core.model import Entry, Kind
-from jupyter_volcopy.core.paths import clean, encode, parent
+from jupyter_volcopy.core.paths import clean, encode, is_plain, parent
 from jupyter_volcopy.core.plan import leaves
 from jupyter_volcopy.core.pull import reading
 from jupyter_volcopy.core.push import SET_ID, Item, send
@@ -105,9 +105,8 @@ def below(name: str, top: str = ".") -> str:
         raise UnsafeEntry(f"refused: the archive holds {name!r}, which is not below {top!r}")
     if not rel:
         return ""
-    for part in rel.split("/"):
-        if part in ("", ".", ".."):
-            raise UnsafeEntry(f"refused: the archive holds the name {name!r}", path=name)
+    if not is_plain(rel):
+        raise UnsafeEntry(f"refused: the archive holds the name {name!r}", path=name)
     return rel
 
 
