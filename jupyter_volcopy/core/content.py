@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from jupyter_volcopy.core.model import Entry
-from jupyter_volcopy.errors import CutStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,36 +85,36 @@ class Content:
     Args:
         fd: an empty file, open for writing.
         entry: its size, and data runs if it is sparse.
-        path: for errors.
+
+    Attributes:
+        due, taken: bytes that are to come, and that came.
     """
 
-    __slots__ = ("_entry", "_fd", "_path", "_runs", "_seeked", "offset", "taken")
+    __slots__ = ("_fd", "_runs", "_seeked", "_size", "due", "offset", "taken")
 
-    def __init__(self, fd: int, entry: Entry, path: str) -> None:
+    def __init__(self, fd: int, entry: Entry) -> None:
         self._fd = fd
-        self._entry = entry
-        self._path = path
-        self._runs = list(reversed(entry.sparse)) if entry.sparse is not None else None
+        self._size = self.due = entry.size
+        self._runs: list[tuple[int, int]] | None = None
         self._seeked = False  # the file position is not at `offset`
         self.offset = 0
         self.taken = 0
+        if entry.sparse is not None:
+            self._runs = list(reversed(entry.sparse))
+            self.due = sum(length for _, length in entry.sparse)
 
-    def take(self, read: Callable[[Callable[[memoryview], object]], int]) -> None:
-        """Let `read` hand over all of it, and see that it is all.
+    def take(self, read: Callable[[Callable[[memoryview], object]], int]) -> bool:
+        """Let `read` hand over all of it; whether it was all, and no more.
 
         Raises:
-            CutStream: more or less came than the entry says.
             OSError: the disk refused.
         """
         read(self.write if self._runs is None else self._write_runs)
-        entry = self._entry
-        due = entry.size if entry.sparse is None else sum(length for _, length in entry.sparse)
-        if self.taken != due:
-            raise CutStream(
-                f"unexpected EOF: {self._path}: {self.taken} of {due} bytes came", path=self._path
-            )
-        if entry.sparse is not None or self._seeked:
-            os.ftruncate(self._fd, entry.size)
+        if self.taken != self.due:
+            return False
+        if self._seeked or self._runs is not None:
+            os.ftruncate(self._fd, self._size)
+        return True
 
     def write(self, piece: memoryview) -> None:
         """The next piece of the file."""
@@ -156,7 +155,7 @@ class Content:
         assert self._runs is not None
         while len(piece):
             if not self._runs:
-                return  # too much came; `take` says so
+                return  # too much came; `take` sees it
             offset, length = self._runs.pop()
             part = piece[:length]
             done = 0

@@ -80,7 +80,8 @@ def reading(reader: ArchiveReader, cancel: Cancel, step: Callable[[], Iterator[N
     try:
         with cancel.closing(reader.close):
             for _ in step():
-                cancel.check()
+                if cancel.asked:
+                    cancel.check()
     except VolcopyError as error:
         if cancel.asked and not isinstance(error, TransferCancelled):
             raise TransferCancelled("cancelled") from None

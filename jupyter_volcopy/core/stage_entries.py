@@ -19,7 +19,7 @@ from jupyter_volcopy.core.model import Entry, Kind
 from jupyter_volcopy.core.paths import encode
 from jupyter_volcopy.core.report import Note
 from jupyter_volcopy.core.stage_aside import FILE_FLAGS
-from jupyter_volcopy.errors import NoSpace, UnsafeEntry
+from jupyter_volcopy.errors import CutStream, NoSpace, UnsafeEntry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +131,13 @@ class Making:
         if isinstance(read, FileContent):
             read.into(fd)
         elif entry.size:
-            Content(fd, entry, self.shown(rel)).take(read if read is not None else _nothing)
+            content = Content(fd, entry)
+            if not content.take(read if read is not None else _nothing):
+                path = self.shown(rel)
+                raise CutStream(
+                    f"unexpected EOF: {path}: {content.taken} of {content.due} bytes came",
+                    path=path,
+                )
         owner = self.owner(entry)
         if owner is not None:
             os.fchown(fd, *owner)
