@@ -14,7 +14,7 @@ from jupyter_volcopy.core.paths import clean, decode
 from jupyter_volcopy.core.record import Value
 from jupyter_volcopy.errors import Busy, Conflict, ReadOnlyTarget, VolcopyError
 
-__all__ = ["Reach", "below"]
+__all__ = ["Reach", "below", "mount_points"]
 
 KERNEL = ("/dev", "/proc", "/sys")
 """Made by the kernel for a running container: nothing to copy, and nothing is written there."""
