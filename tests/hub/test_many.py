@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_volcopy.core.direct_root import why_not
 from jupyter_volcopy.core.discovery import open_engine
 from jupyter_volcopy.core.engine import Engine
 from jupyter_volcopy.core.many import Goal, Limits, ManyReport, folder_name
@@ -132,6 +133,27 @@ def test_everybody_for_herself(
     last = hand_out(engine, str(source), [by["edited"]], HOME, memory=memory, overwrite=True)
     assert states(last) == {"edited": "done"}
     assert docker("exec", by["edited"].container, "cat", f"{HOME}/lab1/answer.ipynb") == "two"
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+def test_no_program_is_started_where_the_files_are_reached_directly(
+    engine: Engine,
+    classroom: Callable[..., list[Goal]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    goals = classroom("a", "b")
+    reason = why_not(engine, engine.container(goals[0].container))
+    if reason:
+        pytest.skip(f"no direct access here: {reason}")
+    for name in ("execute", "start_program"):
+        monkeypatch.setattr(engine, name, lambda *_, **__: pytest.fail("a program was started"))
+    memory = str(tmp_path / "memory")
+    for wanted in ("done", "same"):
+        handed = hand_out(engine, str(lab(tmp_path)), goals, HOME, memory=memory)
+        assert states(handed) == {"a": wanted, "b": wanted}
+    found = collect(engine, f"{HOME}/lab1", goals, str(tmp_path / "into"))
+    assert states(found) == {"a": "done", "b": "done"}
 
 
 def test_no_room_fails_alone_and_leaves_nothing(
