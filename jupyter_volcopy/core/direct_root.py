@@ -115,6 +115,7 @@ class Root:
         self.container = container
         self.rights: OwnRights | FsUser = OwnRights()
         self.mounted: dict[str, str] = {}
+        self._kernel: tuple[str, ...] = _KERNEL
         self.fd = self._process = -1
         try:
             self._process = os.open(
@@ -128,6 +129,11 @@ class Root:
             table = _read(self._process, "mountinfo")
             self._check_mount(table)
             self.mounted = mount_points(table)
+            self._kernel += tuple(
+                target
+                for target, kind in self.mounted.items()
+                if kind in _KERNEL_TYPES and not self.in_kernel(target, above=False)
+            )
             # Last: a process can take itself into users and mounts of its own, but never back.
             if self._namespace("user") != _inode(os.stat("/proc/self/ns/user")):
                 raise Conflict("the container has users of its own (userns-remap or rootless)")
@@ -230,10 +236,7 @@ class Root:
 
     def in_kernel(self, path: str, *, above: bool) -> bool:
         """Whether `path` lies in what the kernel makes, or (with `above`) holds it."""
-        made = [target for target, kind in self.mounted.items() if kind in _KERNEL_TYPES]
-        return any(
-            below(path, place) or (above and below(place, path)) for place in (*_KERNEL, *made)
-        )
+        return any(below(path, place) or (above and below(place, path)) for place in self._kernel)
 
     def in_memory(self, path: str) -> bool:
         """Whether what is written at `path` or below may land in memory (tmpfs)."""
