@@ -146,14 +146,22 @@ class SafeArchive:
         self.meter, self.cancel = Meter(), Cancel()
         names: set[str] = set()
         made: dict[str, Kind] = {}
+        twice: set[str] = set()
         last: Entry | None = None
         for entry, _ in self._entries():
             self._check(entry, names)
-            self._odd = self._odd or entry.sparse is not None or not _in_order(entry, made)
+            name = _bare(entry.name)
+            above = name.rpartition("/")[0]
+            if name in made and not made[name] is entry.kind is Kind.DIRECTORY:
+                twice.add(entry.name)
+            late = above and made.get(above) is not Kind.DIRECTORY
+            self._odd = self._odd or bool(late) or entry.sparse is not None
+            made[name] = entry.kind
             last = entry
         # Without the seal's entry the engine would answer 200, which `Engine.extract` refuses.
         if last is not None and self._is_seal(last):
             self._hidden = last.name
+        self._odd = self._odd or bool(twice - {self._hidden})
 
     def _entries(self) -> Iterator[tuple[Entry, int]]:
         """The entries and where their content begins."""
@@ -272,15 +280,6 @@ class SafeArchive:
 
 def _bare(name: str) -> str:
     return name.removeprefix("./").removesuffix("/")
-
-
-def _in_order(entry: Entry, made: dict[str, Kind]) -> bool:
-    """Whether its directory came before, if it has one, and nothing of that name; remembers it."""
-    name = _bare(entry.name)
-    above = name.rpartition("/")[0]
-    again = name in made and not made[name] is entry.kind is Kind.DIRECTORY
-    made[name] = entry.kind
-    return not again and (not above or made.get(above) is Kind.DIRECTORY)
 
 
 def _plain(name: str) -> bool:

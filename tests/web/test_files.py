@@ -7,6 +7,9 @@ import os
 import tarfile
 from pathlib import Path
 
+import pytest
+
+from jupyter_volcopy.core.direct_root import why_not
 from jupyter_volcopy.core.model import Entry, Kind
 from jupyter_volcopy.core.tar_writer import END, encode_entry
 from jupyter_volcopy.web.handlers_files import byte_range, disposition
@@ -228,10 +231,12 @@ async def test_nothing_outside_of_what_is_allowed(api, container, docker, error,
 def test_an_odd_archive_is_left_to_a_program(tmp_path: Path) -> None:
     """What cannot be staged entry by entry: a name twice, no directory before what is in it."""
 
-    def items(*entries: Entry) -> list[tuple[str, str]] | None:
+    def items(*entries: Entry, seal: str | None = None) -> list[tuple[str, str]] | None:
         upload = Upload(str(tmp_path), 1 << 20)
         upload.write(b"".join(map(encode_entry, entries)) + END)
-        found = SafeArchive(upload, "/t", None).items
+        archive = SafeArchive(upload, "/t", seal)
+        archive.unstage()
+        found = archive.items
         named = None if found is None else [(one.entry.name, one.entry.link) for one in found]
         upload.close()
         return named
@@ -244,3 +249,44 @@ def test_an_odd_archive_is_left_to_a_program(tmp_path: Path) -> None:
     assert items(file("d/f")) is None
     assert items(file("f"), file("./f")) is None
     assert items(top, file("d")) is None
+    # what a client of ours sends: each content under one hidden name, and then its own
+    hidden, first, second = file(".volcopy-0"), Entry("a", Kind.HARDLINK), Entry("b", Kind.HARDLINK)
+    first.link = second.link = hidden.name
+    sealed = Entry(hidden.name, Kind.SYMLINK, link="seal" + "x" * 5000)
+    assert items(hidden, first, hidden, second, sealed, seal="seal") == [("a", ""), ("b", "")]
+
+
+async def test_a_user_s_work_starts_no_program_where_it_is_done_directly(
+    api, service, container, docker, monkeypatch
+):
+    """Looking, reading and writing with a user's rights."""
+    name = container()
+    docker.sh(name, "mkdir -m 777 /t; echo old > /t/f; chown 1000:100 /t/f")
+    engine = service.engine()
+    reason = why_not(engine, engine.container(name))
+    if reason:
+        pytest.skip(f"no direct access here: {reason}")
+    for call in ("execute", "start_program"):
+        monkeypatch.setattr(engine, call, lambda *_, **__: pytest.fail("a program was started"))
+    where = ("containers", name, "archive")
+    user = {"user": "1000:100"}
+    assert (await api("HEAD", *where, path="/t/f", **user)).code == 200
+    listed = said(await api("GET", "containers", name, "entries", path="/t", **user))["entries"]
+    assert [(item["name"], item["uid"], item["size"]) for item in listed] == [("f", 1000, 4)]
+    files = [Entry(one, Kind.FILE, 0o644, size=4) for one in ("d/a", "f")]
+    body = encode_entry(Entry("d", Kind.DIRECTORY, 0o755)) + b"".join(
+        encode_entry(one) + b"new\n" + bytes(508) for one in files
+    )
+    put = await api("PUT", *where, path="/t", raw="1", body=body + END, **user)
+    assert put.code == 200, put.body
+    got = await api("GET", *where, path="/t/.", **user)
+    with tarfile.open(fileobj=io.BytesIO(got.body)) as tar:
+        found = {item.name: (item.uid, item.gid, item.isdir()) for item in tar if item.name != "."}
+    owner = (1000, 100)
+    assert found == {
+        "./d": (*owner, True),
+        "./d/a": (*owner, False),
+        "./f": (*owner, False),
+    }
+    monkeypatch.undo()
+    assert docker.sh(name, "cat /t/f /t/d/a; ls -A /t").split() == ["new", "new", "d", "f"]
