@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -302,21 +302,24 @@ def test_folders_up_and_down(page: Page, story: Story, docker: Docker, tmp_path:
 
 
 @pytest.fixture
-def slow(story: Story, docker: Docker) -> Iterator[str]:
-    """A directory of so many files that a copy of it takes its time, wherever it is copied."""
+def slow(container: Callable[..., str], docker: Docker) -> str:
+    """A container with a `/home/slow` of so many files that a copy of it takes its time.
+
+    It may mount what it likes, so its files are never reached but through the engine.
+    """
+    name = container("running", "--cap-add", "SYS_ADMIN")
     docker.sh(
-        story.first,
-        "mkdir -p /home/nb/slow && cd /home/nb/slow && i=0; "
+        name,
+        "mkdir -p /home/slow && cd /home/slow && i=0; "
         "while [ $i -lt 20 ]; do mkdir d$i; (cd d$i; seq 1000 | xargs touch); i=$((i+1)); done",
     )
-    yield "slow"
-    docker.sh(story.first, "rm -rf /home/nb/slow")
+    return name
 
 
-def test_cancel(page: Page, story: Story, slow: str, clean_files: Path) -> None:
-    browse(page, story.first, "home", "nb")
+def test_cancel(slow: str, page: Page, clean_files: Path) -> None:
+    browse(page, slow, "home")
     clear_transfers(page)
-    menu(page, entry(listing(page), slow), "Copy to my files")
+    menu(page, entry(listing(page), "slow"), "Copy to my files")
     found = panel(page).locator(".jp-Volcopy-transfer")
     found.get_by_role("button").click()
     expect(found).to_have_attribute("data-state", "cancelled")
@@ -325,13 +328,13 @@ def test_cancel(page: Page, story: Story, slow: str, clean_files: Path) -> None:
     expect(panel(page).locator(".jp-Volcopy-transfer")).to_have_count(0)
 
 
-def test_running_panel(page: Page, story: Story, slow: str, clean_files: Path) -> None:
-    browse(page, story.first, "home", "nb")
+def test_running_panel(slow: str, page: Page, clean_files: Path) -> None:
+    browse(page, slow, "home")
     clear_transfers(page)
-    menu(page, entry(listing(page), slow), "Copy to my files")
+    menu(page, entry(listing(page), "slow"), "Copy to my files")
     page.locator(".jp-SideBar [data-id='jp-running-sessions']").click()
     running = page.locator("#jp-running-sessions")
-    item = running.locator(".jp-RunningSessions-item").filter(has_text=f"{slow} → my files")
+    item = running.locator(".jp-RunningSessions-item").filter(has_text="slow → my files")
     expect(item).to_be_visible()
     item.hover()
     item.get_by_role("button", name="Cancel").or_(item.get_by_title("Cancel")).first.click()
