@@ -147,11 +147,14 @@ def command() -> int:
     import gc
 
     gc.set_threshold(50_000)
-    code = main()
+    code = 130
     try:
+        code = main()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
+    except KeyboardInterrupt:
+        pass  # what was to be done is done: nothing but the way out was interrupted
     except (OSError, ValueError):
         return code  # Python itself says what it says of such streams
     os._exit(code)

@@ -107,6 +107,11 @@ def list_directory(
             if user is not None:
                 raise
             listing = None  # it stopped, or restarts, since it was asked about
+        except (EngineError, UnsafeEntry):
+            now = engine.container(found.id)
+            if user is not None or (now.pid, now.started) == (found.pid, found.started):
+                raise
+            listing = None  # it ended while it was listed: what the program said was cut
         if listing is not None:
             return listing
         if user is not None:

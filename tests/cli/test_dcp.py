@@ -319,3 +319,14 @@ def test_a_short_start() -> None:
 
 
 _PATHS = f"import sys; sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r}); "
+
+
+def test_an_interrupt_at_the_very_end_is_no_fault() -> None:
+    """When all is done but the way out, there is nothing to be said."""
+    code = (
+        "import jupyter_volcopy.cli.dcp as dcp\n"
+        "def main():\n    raise KeyboardInterrupt\n"
+        "dcp.main = main\ndcp.command()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")

@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from jupyter_volcopy.core.discovery import open_engine
+from jupyter_volcopy.core.engine import ExecResult
 from jupyter_volcopy.core.listing import list_by_archive
 from jupyter_volcopy.core.model import Entry, Kind
 from jupyter_volcopy.core.owners import lookup, read_owners
@@ -252,3 +254,27 @@ def test_owner_of_a_container(engine, container, empty_image):
     assert lookup(engine, container("created"), "container") == (0, 0)
     bare = container("created", "-u", "777", image=empty_image, command=["none"])
     assert lookup(engine, bare, "container") == (777, 0)
+
+
+def test_a_listing_that_ends_with_its_container_is_made_by_the_archive(
+    docker, container, monkeypatch
+):
+    """What a program says while its container ends is cut; nothing of it counts."""
+    name = container()
+    docker.sh(name, "mkdir /t; touch /t/a /t/b")
+    with open_engine() as engine:
+        engine.list_dir(name, "/t")  # which program lists is found out
+        real = engine.execute
+
+        def execute(ident, argv, **more):
+            result = real(ident, argv, **more)
+            if argv[0] != "find":
+                return result
+            docker("restart", "-t", "0", name)
+            return ExecResult(0, result.stdout[:-7], b"")
+
+        monkeypatch.setattr(engine, "execute", execute)
+        assert [item.name for item in engine.list_dir(name, "/t").entries] == ["a", "b"]
+        monkeypatch.setattr(engine, "execute", lambda *_, **__: ExecResult(0, b"nonsense", b""))
+        with pytest.raises(EngineError, match="no listing"):
+            engine.list_dir(name, "/t")
