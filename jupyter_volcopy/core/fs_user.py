@@ -24,9 +24,6 @@ __all__ = ["FsUser", "fs_user"]
 
 _T = TypeVar("_T")
 
-# What is imported late by what runs with a user's rights.
-_LATE = ("fcntl", "jupyter_volcopy.core.answers", "jupyter_volcopy.core.direct_push")
-
 
 class FsUser:
     """A user, as whom files are reached within `with`; may be entered again within itself.
@@ -45,8 +42,6 @@ class FsUser:
         self.uid = uid
         self._theirs = kernel.Rights(uid, gid, groups, power=False)
         self._own = kernel.Rights(0, os.getegid(), os.getgroups(), power=True)
-        for name in _LATE:
-            __import__(name)
         with self:  # it works, or is not begun with
             pass
 

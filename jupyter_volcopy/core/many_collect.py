@@ -118,9 +118,10 @@ def collect(
 
     def one(goal: Goal, outcome: Outcome, mine: Cancel) -> None:
         key = f"{goal.label}\0{path}"
-        said = _one(
-            engine, filled(path, goal), goal, outcome, mine, into, before.get(key, ""), limits, who
-        )
+        with acting(engine, goal, who) as work:
+            said = _take(
+                work, filled(path, goal), goal, outcome, mine, into, before.get(key, ""), limits
+            )
         outcome.more["known"] = said
         with lock:
             now[key] = said
@@ -134,22 +135,6 @@ def collect(
             remember(into, now)
 
 
-def _one(
-    root: Engine,
-    path: str,
-    goal: Goal,
-    outcome: Outcome,
-    cancel: Cancel,
-    into: str,
-    known: str,
-    limits: Limits,
-    who: Acting | None,
-) -> str:
-    """Collect from one container; what to know of it next time: `SEEN HASH`."""
-    with acting(root, goal, who) as work:
-        return _take(work, path, goal, outcome, cancel, into, known, limits)
-
-
 def _take(
     work: Work,
     path: str,
@@ -160,6 +145,7 @@ def _take(
     known: str,
     limits: Limits,
 ) -> str:
+    """Collect from one container; what to know of it next time: `SEEN HASH`."""
     engine, container = work.engine, work.container
     no_links(engine, container, path)
     cancel.check()

@@ -369,10 +369,10 @@ class Stage:
 
     def _lock(self, fd: int) -> None:
         """Lock `fd` until we are done; file systems that cannot do without."""
-        import fcntl
-
         if self._yielding:
             return  # whoever may open it could hold it against us; a rename does without
+        import fcntl
+
         held = os.dup(fd)
         # a dup shares the lock of its original, which we close with everything else
         self._locks.append(held)

@@ -52,11 +52,7 @@ def contract_server(
     docker: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
     """A Jupyter server with our extension, through which the contract is tested, too."""
-    server = RunningServer(
-        tmp_path_factory.mktemp("server"), allow_execute=True, requests_per_second=0
-    )
-    yield server.start(VOLCOPY_ACCESS="api")
-    server.stop()
+    yield from _serving(tmp_path_factory, "api")
 
 
 @pytest.fixture(scope="session")
@@ -64,10 +60,12 @@ def direct_contract_server(
     docker: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
     """Another one, which reaches running containers directly where that is possible."""
-    server = RunningServer(
-        tmp_path_factory.mktemp("direct"), allow_execute=True, requests_per_second=0
-    )
-    yield server.start(VOLCOPY_ACCESS="auto")
+    yield from _serving(tmp_path_factory, "auto")
+
+
+def _serving(made: pytest.TempPathFactory, access: str) -> Iterator[RunningServer]:
+    server = RunningServer(made.mktemp("server"), allow_execute=True, requests_per_second=0)
+    yield server.start(VOLCOPY_ACCESS=access)
     server.stop()
 
 

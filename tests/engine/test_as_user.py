@@ -297,6 +297,18 @@ def test_the_kernel_s_files_are_not_read_with_our_eyes(
                 read_all(engine.open_archive(ident, path, user=USER))
 
 
+def push_after_a_killed_one(engine: Engine, box: str, left: str, tmp_path: Path) -> None:
+    """A push as the user, by a journal in which a dead process left the temporary `left`."""
+    journal = Journal(str(tmp_path / "dead"))
+    journal.container(engine.address, box, "/t/open", left)
+    os.close(journal._fd)
+    journal._fd = -1
+    (tmp_path / "f").write_text("new")
+    copier(engine, box, journal=Journal(str(tmp_path / "dead"))).copy(
+        str(tmp_path / "f"), f"{box}:/t/open/"
+    )
+
+
 def test_a_killed_push_leaves_nothing_for_long(
     engine: Engine, box: str, docker: Docker, tmp_path: Path
 ) -> None:
@@ -304,14 +316,7 @@ def test_a_killed_push_leaves_nothing_for_long(
     docker.sh(
         box, f"mkdir /t/open/{left}; touch /t/open/{left}/f; chown -R 1000:100 /t/open/{left}"
     )
-    journal = Journal(str(tmp_path / "dead"))
-    journal.container(engine.address, engine.container(box).id, "/t/open", left)
-    os.close(journal._fd)
-    journal._fd = -1
-    (tmp_path / "f").write_text("new")
-    copier(engine, box, journal=Journal(str(tmp_path / "dead"))).copy(
-        str(tmp_path / "f"), f"{box}:/t/open/"
-    )
+    push_after_a_killed_one(engine, box, left, tmp_path)
     if isinstance(engine, DirectEngine):
         assert docker.sh(box, "ls -A /t/open").split() == ["f", "gone", "link", "mine", "secret"]
 
@@ -321,14 +326,7 @@ def test_what_the_user_cannot_remove_is_not_forgotten(
 ) -> None:
     left = ".volcopy-0123456789abcdef"
     docker.sh(box, f"mkdir /t/open/{left}; touch /t/open/{left}/f")
-    journal = Journal(str(tmp_path / "dead"))
-    journal.container(engine.address, box, "/t/open", left)
-    os.close(journal._fd)
-    journal._fd = -1
-    (tmp_path / "f").write_text("new")
-    copier(engine, box, journal=Journal(str(tmp_path / "dead"))).copy(
-        str(tmp_path / "f"), f"{box}:/t/open/"
-    )
+    push_after_a_killed_one(engine, box, left, tmp_path)
     if isinstance(engine, DirectEngine):
         found = Journal(str(tmp_path / "dead")).leftovers(str(tmp_path / "dead"))
         assert [one.name for one in found] == [left]
