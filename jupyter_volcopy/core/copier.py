@@ -99,11 +99,9 @@ class Copier:
         with _Interruptible(self.engine, run.cancel), Contexts() as stack:
             places: dict[str, Place] = {}
             streamed = isinstance(target, Stream) or any(isinstance(it, Stream) for it in many)
-            direct = None if streamed or direction == "copy" else self._direct(chosen)
             run.confirm = getattr(self._inner(), "confirm", run.confirm)
-            if direct is not None:
-                run.engine = stack.enter(direct).under(self.engine)
-                run.confirm = direct.confirm
+            if not streamed and direction != "copy":
+                self._reach(run, stack)
 
             def place(endpoint: ContainerPath | VolumePath) -> Place:
                 return self._place(endpoint, stack, places, run.engine)
@@ -193,6 +191,13 @@ class Copier:
     def _inner(self) -> Any:
         """The engine behind a policy."""
         return getattr(self.engine, "inner", self.engine)
+
+    def _reach(self, run: Run, stack: Contexts) -> None:
+        """Reach containers directly in this transfer, where that is possible and wanted."""
+        direct = self._direct(run.options)
+        if direct is not None:
+            run.engine = stack.enter(direct).under(self.engine)
+            run.confirm = direct.confirm
 
     def _direct(self, options: CopyOptions) -> Any:
         """The engine with direct access before it, or None where the engine alone is asked.
@@ -333,9 +338,11 @@ class Copier:
         started = time.monotonic()
         with Contexts() as stack:
             places: dict[str, Place] = {}
+            run.confirm = getattr(self._inner(), "confirm", None)
+            self._reach(run, stack)
             put_file(
                 run,
-                self._place(destination, stack, places),
+                self._place(destination, stack, places, run.engine),
                 fd,
                 size,
                 exclusive=exclusive,

@@ -304,6 +304,12 @@ class Guarded:
         ident, user = self._enter(Action.READ, container, path, user)
         return self._inner.open_archive(ident, path, user=user, live=live)
 
+    def stages(self, container: str, directory: str, *, copy_uid_gid: bool) -> bool:
+        """See `DirectEngine.stages`; no where the engine has no such thing."""
+        ask = getattr(self._inner, "stages", None)
+        ident = self._visible(container).id
+        return ask is not None and bool(ask(ident, directory, copy_uid_gid=copy_uid_gid))
+
     def extract(
         self,
         container: str,

@@ -16,7 +16,7 @@ from jupyter_volcopy.core.paths import base_name, clean
 from jupyter_volcopy.core.plan import Source, place
 from jupyter_volcopy.core.push import Item
 from jupyter_volcopy.core.room import check as check_room
-from jupyter_volcopy.core.transfer import ROOT_USER, Place, Run
+from jupyter_volcopy.core.transfer import ROOT_USER, Place, Run, twice
 from jupyter_volcopy.core.transfer_push import land, send_parts, sweep_container
 from jupyter_volcopy.errors import IsADirectory, NoSuchPath, NotADirectory, Precondition
 
@@ -25,9 +25,7 @@ __all__ = ["put_file"]
 _MODE = 0o644
 
 
-def put_file(
-    run: Run, destination: Place, fd: int, size: int, *, exclusive: bool = False
-) -> Stat | None:
+def put_file(run: Run, destination: Place, fd: int, size: int, *, exclusive: bool = False) -> None:
     """Put a file at exactly `destination`; a file that is there keeps its permission bits.
 
     Args:
@@ -37,14 +35,15 @@ def put_file(
         size: bytes of it.
         exclusive: there must not be anything yet.
 
-    Returns:
-        What was there before, or None.
-
     Raises:
         IsADirectory, NotADirectory: a directory is there, or was meant.
         Precondition: something is there, with `exclusive`.
         VolcopyError: the old file is whole.
     """
+    twice(run, lambda: _put(run, destination, fd, size, exclusive))
+
+
+def _put(run: Run, destination: Place, fd: int, size: int, exclusive: bool) -> None:
     landing = land(run, destination, into_directory=False)
     if landing.is_dir:
         raise IsADirectory(f"{destination.typed} is a directory", hint="name a file in it")
@@ -90,4 +89,3 @@ def put_file(
     report.created += before is None
     report.replaced += before is not None
     report.landed.append(f"{destination.container.name}:{placement.path}")
-    return before

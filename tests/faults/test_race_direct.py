@@ -24,6 +24,7 @@ from jupyter_volcopy.core.copier import Copier
 from jupyter_volcopy.core.direct_root import Root, why_not
 from jupyter_volcopy.core.discovery import open_engine
 from jupyter_volcopy.core.docker_engine import DockerEngine
+from jupyter_volcopy.core.endpoint import ContainerPath
 from jupyter_volcopy.core.guard import Guarded
 from jupyter_volcopy.core.journal import Journal
 from jupyter_volcopy.core.policy import Rules, User
@@ -349,6 +350,39 @@ def test_a_container_that_ends_or_begins_anew_meanwhile(
     else:
         assert found == ["a", "data", "data/b", "z"]
         assert (arrived / "data/b").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("event", "access"), [("restart", "auto"), ("restart", "direct"), ("remove", "auto")]
+)
+def test_a_file_that_is_put_while_its_container_ends(
+    event: str,
+    access: str,
+    docker: Docker,
+    container: Callable[..., str],
+    volume: Callable[..., str],
+    copier: Copier,
+    tmp_path: Path,
+) -> None:
+    """As a copy: it arrives whole in the container that began anew, or is refused."""
+    store = volume()
+    name = container("running", "-v", f"{store}:/play")
+    root_of(copier, name)
+    docker.sh(name, f"echo old > /play/f; chown -R {USER} /play")
+    (tmp_path / "new").write_bytes(b"new")
+    meter = Striking(lambda: docker(*EVENTS[event], name))
+    place = ContainerPath(name, "/play/f")
+    with open(tmp_path / "new", "rb") as file:
+        if (event, access) == ("restart", "auto"):
+            assert copier.put_file(place, file.fileno(), 3, access=access, meter=meter).replaced
+        else:
+            with pytest.raises(VolcopyError, match=r"started anew|No such container"):
+                copier.put_file(place, file.fileno(), 3, access=access, meter=meter)
+    assert meter.__dict__["_strike"] is None, "nothing happened meanwhile"
+    reader = name if event == "restart" else container("running", "-v", f"{store}:/play")
+    wanted = b"new" if (event, access) == ("restart", "auto") else b"old\n"
+    assert docker.read(reader, "/play/f") == wanted
+    assert docker.sh(reader, "ls -A /play") == "f"
 
 
 def test_users_of_its_own_are_not_ours(container: Callable[..., str], copier: Copier) -> None:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from jupyter_volcopy.core.background import Transfers
+from jupyter_volcopy.core.direct_root import why_not
 from jupyter_volcopy.core.report import Report
 from jupyter_volcopy.errors import Conflict, NotFound, TooMany, VolcopyError
 from tests.conftest import wait_for
@@ -57,6 +58,33 @@ async def test_pull_push_copy(api, container, docker, jp_root_dir):
     for one in listed:
         assert (await api("DELETE", "transfers", one["id"])).code == 204
     assert said(await api("GET", "transfers"))["transfers"] == []
+
+
+async def test_what_is_reached_directly_is_not_sent_to_the_engine(
+    api, service, container, docker, monkeypatch, jp_root_dir
+):
+    """A file that is put (saving in Lab) and a copy of a tree: the policy hides no direct access."""
+    name = container()
+    docker.sh(name, "mkdir /d; echo old > /d/put; chmod 640 /d/put")
+    engine = service.engine()
+    reason = why_not(engine, engine.container(name))
+    if reason:
+        pytest.skip(f"no direct access here: {reason}")
+    for call in ("extract", "execute", "start_program"):
+        monkeypatch.setattr(engine, call, lambda *_, **__: pytest.fail("the engine was asked"))
+    file = ("containers", name, "file")
+    assert (await api("PUT", *file, path="/d/put", body=b"new")).code == 200
+    assert (await api("PUT", *file, path="/d/more", body=b"more")).code == 201
+    taken = await api("PUT", *file, path="/d/put", body=b"", headers={"If-None-Match": "*"})
+    assert taken.code == 412
+    (jp_root_dir / "up").mkdir()
+    (jp_root_dir / "up" / "f").write_text("from here")
+    done = await over(api, said(await start(api, "up", f"{name}:/d"))["id"])
+    assert done["state"] == "done", done
+    monkeypatch.undo()
+    assert docker.sh(name, "cd /d; cat put more up/f; stat -c %a put; ls -A") == (
+        "newmorefrom here640\nmore\nput\nup"
+    )
 
 
 async def test_volume_to_volume(api, volume, docker):
