@@ -21,11 +21,11 @@ from jupyter_volcopy.errors import NotFound, SourceChanged, VolcopyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from jupyter_volcopy.core.inventory import Inventory
     from jupyter_volcopy.core.localfs import Tree
     from jupyter_volcopy.core.plan import Placement
     from jupyter_volcopy.core.pull import Incoming
     from jupyter_volcopy.core.stage import Stage
-    from jupyter_volcopy.core.transfer_pull import Inventory
 
 __all__ = ["look_again", "look_again_below", "refuse_below"]
 
@@ -75,40 +75,45 @@ def look_again(run: Run, source: Place, path: str, before: Stat, into: Incoming)
 
 
 def _changed_below(
-    run: Run, source: Place, plain: str, inventory: Inventory, seen: set[str]
+    run: Run, source: Place, plain: str, inventory: Inventory, into: Incoming
 ) -> dict[str, tuple[int, Stat]]:
-    """Files of a directory that changed since it was listed.
+    """Files of a directory that changed since it was listed, or since they began to be read.
+
+    What was listed may be newer than what was read (`Inventory.beside`), and a header knows whole
+    seconds only: so both are looked at.
 
     Args:
         run: the transfer.
         source: the container's side.
         plain: the directory.
         inventory: the listing.
-        seen: paths that were read.
+        into: what was read.
 
     Returns:
         By path below the directory: size then, and what stands there now.
     """
-    large = [
-        item
+    listed = {
+        item.name: (item.size, item.mtime_ns)
         for item in inventory.entries
-        if item.kind is Kind.FILE and item.size >= CAN_CHANGE and item.name in seen
-    ]
-    found: dict[str, tuple[int, Stat]] = {}
-    if len(large) > _MANY:
+        if item.kind is Kind.FILE and item.size >= CAN_CHANGE and item.name in (into.seen or ())
+    }
+    names = [*dict.fromkeys((*listed, *into.large))]
+    since = inventory.began - _TICK if names and is_here(run.engine.address) else None
+
+    def differs(name: str, size: int, when: int) -> bool:
+        known = (into.large.get(name), listed.get(name))
+        return any(it and (it[0] != size or _later(it[1], when, since)) for it in known)
+
+    if len(names) > _MANY:
         listing = run.engine.list_dir(source.container.id, plain, recursive=True)
         now = {item.name: (item.size, item.mtime_ns) for item in listing.entries}
-        large = [item for item in large if now.get(item.name, ()) != (item.size, item.mtime_ns)][
-            :_MANY
-        ]
-    ours = bool(large) and is_here(run.engine.address)  # then its clock is ours
-    since = inventory.began - _TICK if ours else None
-    for item in large:
-        after = _stat(run, source, join(plain, item.name))
-        if after is None:
-            continue
-        if after.size != item.size or _later(item.mtime_ns, after.mtime_ns, since):
-            found[item.name] = item.size, after
+        names = [name for name in names if name in now and differs(name, *now[name])][:_MANY]
+    found: dict[str, tuple[int, Stat]] = {}
+    for name in names:
+        after = _stat(run, source, join(plain, name))
+        if after is not None and differs(name, after.size, after.mtime_ns):
+            size, _ = into.large.get(name) or listed[name]
+            found[name] = size, after
     return found
 
 
@@ -118,7 +123,7 @@ def _later(listed: int, now: int, since: int | None) -> bool:
     Args:
         listed: its time in nanoseconds then.
         now: its time in nanoseconds; some programs tell whole seconds only.
-        since: when the listing began, by the same clock; None where that is not known.
+        since: when the listing began, by our clock; None where the engine's is another.
     """
     if listed % _SECOND and now % _SECOND:
         return now != listed
@@ -148,7 +153,7 @@ def look_again_below(
     Raises:
         SourceChanged: one changed, and it cannot be taken out of what is staged.
     """
-    changed = _changed_below(run, source, plain, inventory, into.seen or set())
+    changed = _changed_below(run, source, plain, inventory, into)
     if not changed:
         return
     from jupyter_volcopy.core.single import Fetcher
@@ -192,9 +197,7 @@ def refuse_below(run: Run, source: Place, plain: str, inventory: Inventory, into
     Raises:
         SourceChanged: one did not only grow.
     """
-    for rel, (size, after) in _changed_below(
-        run, source, plain, inventory, into.seen or set()
-    ).items():
+    for rel, (size, after) in _changed_below(run, source, plain, inventory, into).items():
         if after.size > size:
             into.warnings.append(_grew(rel, size))
         elif run.options.inconsistent:

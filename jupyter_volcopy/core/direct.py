@@ -203,6 +203,10 @@ class DirectEngine:
         """As `DockerEngine.can_list`."""
         return container in self._roots or bool(self._engine.can_list(container))
 
+    def list_beside(self, container: str, path: str) -> Any:
+        """As `DockerEngine.list_beside`, where an archive is the engine's."""
+        return None if container in self._roots else self._engine.list_beside(container, path)
+
     def measure(
         self, container: str, path: str, *, user: str | None = None
     ) -> tuple[int, int] | None:

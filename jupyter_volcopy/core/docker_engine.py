@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from jupyter_volcopy.core.engine import ArchiveBody, ArchiveReader, ExecResult
     from jupyter_volcopy.core.execute import Program
+    from jupyter_volcopy.core.listing import Beside
     from jupyter_volcopy.core.model import Change, Container, EngineInfo, Listing, Stat, Volume
     from jupyter_volcopy.core.tar_reader import ByteSource
 
@@ -509,6 +510,15 @@ class DockerEngine:
         from jupyter_volcopy.core.listing import can_list
 
         return can_list(self, container)
+
+    def list_beside(self, container: str, path: str) -> Beside | None:
+        """Start listing a whole tree of a running container whose archive is read next.
+
+        None where `list_dir` is to be asked.
+        """
+        from jupyter_volcopy.core.listing import list_beside
+
+        return list_beside(self, container, path)
 
     def can_rename(self, container: str, path: str) -> bool:
         """Whether a program in a running container seems able to give a directory that name."""

@@ -280,6 +280,12 @@ class Engines:
             plain, path, recursive=recursive, user=user, budget=budget, most=most
         )
 
+    def list_beside(self, container: str, path: str) -> Any:
+        """As `DockerEngine.list_beside`; None where the engine has no such thing."""
+        engine, plain = self._of(container)
+        ask = getattr(engine, "list_beside", None)
+        return ask(plain, path) if ask is not None else None
+
     def open_archive(
         self, container: str, path: str, *, user: str | None = None, live: bool = False
     ) -> ArchiveReader:

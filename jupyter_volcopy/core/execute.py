@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jupyter_volcopy.core.docker_engine import DockerEngine
     from jupyter_volcopy.core.http import Body, Connection
 
-__all__ = ["Program", "program_error", "run_program", "start_program"]
+__all__ = ["Program", "collect", "program_error", "run_program", "start_program"]
 
 _ERRORS_KEPT = 64 * 1024
 
@@ -239,9 +239,25 @@ def run_program(
 ) -> ExecResult:
     """Run a program to its end and collect what it says; see `Engine.execute`."""
     program = start_program(engine, container, argv, user=user, stdin=bool(stdin))
+    return collect(engine, program, argv[0], stdin)
+
+
+def collect(engine: DockerEngine, program: Program, what: str, stdin: bytes = b"") -> ExecResult:
+    """Collect what a started program says, to its end; the program is closed.
+
+    Args:
+        engine: that started it.
+        program: of it, nothing has been read yet.
+        what: it is called in messages.
+        stdin: what it is given, if it was started with standard input.
+
+    Raises:
+        LimitExceeded, EngineStalled: it said too much, or took too long.
+        CutStream, EngineError: the stream broke.
+    """
     if program.started:
         engine.hold(program.connection)
-        program.until(engine.exec_seconds, argv[0])
+        program.until(engine.exec_seconds, what)
     feeder: Any = None
     try:
         if stdin and program.started:
@@ -254,6 +270,8 @@ def run_program(
         while True:
             count = program.readinto(buffer)
             if not count:
+                if program.started and program.connection.aborted:
+                    raise CutStream(f"the output of {what} in the container was cut")
                 break
             out += buffer[:count]
             if len(out) > engine.exec_bytes:

@@ -286,6 +286,12 @@ class Guarded:
             ident, path, recursive=recursive, user=user, budget=budget, most=most
         )
 
+    def list_beside(self, container: str, path: str) -> Any:
+        """See `DockerEngine.list_beside`; None where a user's rights are needed, too."""
+        ident, user = self._enter(Action.READ, container, path)
+        ask = getattr(self._inner, "list_beside", None)
+        return ask(ident, path) if ask is not None and user is None else None
+
     def measure(
         self, container: str, path: str, *, user: str | None = None
     ) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ whole tree is listed with the numbers of its owners where names are dear.
 
 from __future__ import annotations
 
+import _thread
 import stat as modes
 
 from jupyter_volcopy.core.model import Kind, ListedEntry, Listing, Stat
@@ -33,18 +34,22 @@ from jupyter_volcopy.errors import (
     NotADirectory,
     NotFound,
     UnsafeEntry,
+    VolcopyError,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from jupyter_volcopy.core.docker_engine import DockerEngine
-    from jupyter_volcopy.core.engine import ArchiveReader, Engine
+    from jupyter_volcopy.core.engine import ArchiveReader, Engine, ExecResult
+    from jupyter_volcopy.core.execute import Program
 
 __all__ = [
+    "Beside",
     "can_list",
     "has_program",
+    "list_beside",
     "list_by_archive",
     "list_directory",
     "stat_by_program",
@@ -153,16 +158,110 @@ def _by_program(
         if result.exit_code and not result.stdout:
             _explain(engine, container, path, user)
             return None
-        raced = any(words in result.stderr for words in _RACED)
-        if way == "gnu":
-            entries = _parse_gnu(result.stdout, b"")
-        else:
-            entries, other = _parse_busybox(result.stdout, encode(join(path, ".")) + b"/")
-            raced = raced or other
-        entries.sort(key=lambda entry: encode(entry.name))
-        return Listing(path, tuple(entries), complete=not result.exit_code, raced=raced)
+        return _told(way, path, result)
     engine.listers[container] = "none"
     return None
+
+
+def _told(way: str, path: str, result: ExecResult) -> Listing:
+    """What a program told of a directory."""
+    raced = any(words in result.stderr for words in _RACED)
+    if way == "gnu":
+        entries = _parse_gnu(result.stdout, b"")
+    else:
+        entries, other = _parse_busybox(result.stdout, encode(join(path, ".")) + b"/")
+        raced = raced or other
+    entries.sort(key=lambda entry: encode(entry.name))
+    return Listing(path, tuple(entries), complete=not result.exit_code, raced=raced)
+
+
+class Beside:
+    """A whole tree that is listed while its archive is read.
+
+    A program that is to be started waits for an open archive (design E1), one that has been started
+    runs on beside it (E12). Should it have to wait all the same, the listing is only later.
+
+    Args:
+        engine: whose container it is.
+        container: 64-hex id.
+        path: of the directory, plain.
+        way: how its `find` is spoken to.
+        program: the `find`, just started.
+    """
+
+    def __init__(
+        self, engine: DockerEngine, container: str, path: str, way: str, program: Program
+    ) -> None:
+        self._engine = engine
+        self._container = container
+        self._path = path
+        self._way = way
+        self._program = program
+        self._listing: Listing | None = None
+        self._told: Callable[[Listing], None] | None = None
+        self._over = _thread.allocate_lock()
+
+    def begin(self, told: Callable[[Listing], None]) -> None:
+        """Listen to the program in a thread of its own.
+
+        Args:
+            told: called in that thread with the listing, if there is one.
+        """
+        self._told = told
+        self._over.acquire()
+        try:
+            _thread.start_new_thread(self._collect, ())
+        except BaseException:
+            self._over.release()
+            self._program.close()
+            raise
+
+    def _collect(self) -> None:
+        from jupyter_volcopy.core.execute import collect
+
+        try:
+            result = collect(self._engine, self._program, "find")
+            if result.exit_code <= _KILLED and (result.stdout or not result.exit_code):
+                found = _told(self._way, self._path, result)
+                self._engine.listers[self._container] = self._way
+                if self._told is not None:
+                    self._told(found)
+                self._listing = found
+        except BaseException:
+            self._listing = None  # who waits for it asks again, and hears why it cannot be done
+        finally:
+            self._over.release()
+
+    def abort(self) -> None:
+        """End it soon, from any thread."""
+        self._program.abort()
+
+    def wait(self) -> Listing | None:
+        """The listing, once it is over; None where it has to be asked for again."""
+        with self._over:
+            return self._listing
+
+
+def list_beside(engine: DockerEngine, container: str, path: str) -> Beside | None:
+    """Start a program that lists a whole tree; None where `list_directory` is to be asked.
+
+    Args:
+        engine: whose container it is.
+        container: id or exact name of a running one.
+        path: of the directory.
+    """
+    known = engine.listers.get(container)
+    ways = _likely(engine, container) if known is None else (known,)
+    if not ways or ways[0] == "none":
+        return None
+    path = clean(path)
+    try:
+        program = engine.start_program(container, _find(ways[0], path, True))
+    except VolcopyError:
+        return None
+    if not program.started:
+        return None
+    return Beside(engine, container, path, ways[0], program)
 
 
 def can_list(engine: DockerEngine, container: str) -> bool:

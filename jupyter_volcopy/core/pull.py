@@ -9,7 +9,7 @@ slower, since it holds the container's lock.
 from __future__ import annotations
 
 from jupyter_volcopy.core.control import Cancel, Meter
-from jupyter_volcopy.core.engine import ArchiveReader
+from jupyter_volcopy.core.engine import CAN_CHANGE, ArchiveReader
 from jupyter_volcopy.core.members import Members
 from jupyter_volcopy.core.model import Entry, Kind
 from jupyter_volcopy.core.record import State, each
@@ -35,6 +35,7 @@ class Incoming(State):
         files, entries, bytes: what was written aside.
         skipped, warnings, failed: by name.
         seen: every path below the top, if it was to be remembered; a directory's with a slash, too.
+        large: size and time of those files that can be caught in the middle, as their headers said.
         written: paths of files written aside, if they were to be remembered.
         later: hard links (path, path of the first name) whose first name was left out.
         links: links that are to be followed, not yet written.
@@ -47,16 +48,19 @@ class Incoming(State):
     warnings: list[Note] = each(factory=list)
     failed: list[Note] = each(factory=list)
     seen: set[str] | None = None
+    large: dict[str, tuple[int, int]] = each(factory=dict)
     written: list[str] | None = None
     later: list[tuple[str, str]] = each(factory=list)
     links: list[tuple[str, Entry]] = each(factory=list)
 
-    def remember(self, path: str, kind: Kind) -> None:
+    def remember(self, path: str, entry: Entry) -> None:
         """Note in `seen`, if it is kept, that a path below the top came, and as what."""
         if self.seen is not None:
             self.seen.add(path)
-            if kind is Kind.DIRECTORY:
+            if entry.kind is Kind.DIRECTORY:
                 self.seen.add(path + "/")
+            elif entry.size >= CAN_CHANGE:
+                self.large[path] = entry.size, entry.mtime_ns
 
     def take(self, part: Incoming, below: str) -> None:
         """Take in what an archive of its own brought to `below`; its links are not taken."""
@@ -67,6 +71,7 @@ class Incoming(State):
         self.failed.extend(part.failed)
         if self.seen is not None and part.seen is not None:
             self.seen.update(f"{below}/{path}" if path else below for path in part.seen)
+            self.large.update((f"{below}/{path}", found) for path, found in part.large.items())
         if self.written is not None and part.written is not None:
             self.written.extend(f"{below}/{path}" if path else below for path in part.written)
         self.later.extend((f"{below}/{rel}", f"{below}/{link}") for rel, link in part.later)
@@ -164,7 +169,7 @@ def receive(
                 rel = rel[len(pick) + 1 :]
                 if entry.kind is Kind.HARDLINK:
                     entry.link = entry.link[len(pick) + 1 :]
-            into.remember(rel, entry.kind)
+            into.remember(rel, entry)
             if left is not None:
                 note = left.why(entry, rel)
                 if note is not None:

@@ -12,13 +12,12 @@ import os
 
 from jupyter_volcopy.core.here import is_here
 from jupyter_volcopy.core.paths import encode, parent
-from jupyter_volcopy.core.transfer import Place, Run
+from jupyter_volcopy.core.transfer import ROOM_MATTERS, Place, Run
 from jupyter_volcopy.errors import NoSpace, VolcopyError
 
-__all__ = ["check", "check_local", "container_free", "local_free"]
+__all__ = ["check", "check_local", "container_free", "local_free", "too_little"]
 
 _WORTH_A_CALL = 64 << 20  # bytes from which a program in the container is asked
-_WORTH_A_LOOK = 64 << 10
 
 
 def local_free(path: str) -> int | None:
@@ -111,16 +110,11 @@ def check(
         NoSpace: naming needed and free bytes.
     """
     needed = max(largest, total - freed) if replaced else total
-    if needed < _WORTH_A_LOOK:
+    if needed < ROOM_MATTERS:
         return
     free = container_free(run, place, path, ask=needed >= _WORTH_A_CALL)
     if free is not None and needed > free:
-        raise NoSpace(
-            f"no space left on device: {needed} bytes are needed at {place.typed}, {free} are free",
-            hint="nothing was changed; make room there, then run it again",
-            needed=needed,
-            free=free,
-        )
+        raise too_little(f"at {place.typed}", needed, free)
 
 
 def check_local(path: str, needed: int) -> None:
@@ -133,13 +127,23 @@ def check_local(path: str, needed: int) -> None:
     Raises:
         NoSpace: naming needed and free bytes.
     """
-    if needed < _WORTH_A_LOOK:
+    if needed < ROOM_MATTERS:
         return
     free = local_free(path)
     if free is not None and needed > free:
-        raise NoSpace(
-            f"no space left on device: {needed} bytes are needed in {path}, {free} are free",
-            hint="nothing was changed; make room there, then run it again",
-            needed=needed,
-            free=free,
-        )
+        raise too_little(f"in {path}", needed, free)
+
+
+def too_little(place: str, needed: int, free: int) -> NoSpace:
+    """The error for what cannot fit: nothing is changed then.
+
+    Args:
+        place: where it was to land, for the message.
+        needed, free: bytes.
+    """
+    return NoSpace(
+        f"no space left on device: {needed} bytes are needed {place}, {free} are free",
+        hint="nothing was changed; make room there, then run it again",
+        needed=needed,
+        free=free,
+    )

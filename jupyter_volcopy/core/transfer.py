@@ -16,10 +16,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ROOT_USER", "Place", "Run", "twice"]
+__all__ = ["ROOM_MATTERS", "ROOT_USER", "Place", "Run", "twice"]
 
 ROOT_USER = "0:0"
 """To look through a program in the container, as root: the way tmpfs is seen."""
+
+ROOM_MATTERS = 64 << 10
+"""Bytes from which free space is looked at before anything is written."""
 
 
 class Run(State):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from jupyter_volcopy.core.again import LeftOut, Local, container_digests
 from jupyter_volcopy.core.changed import look_again_below
+from jupyter_volcopy.core.inventory import Inventory
 from jupyter_volcopy.core.model import Entry, Kind, Stat
 from jupyter_volcopy.core.ownership import directory_owner, pull_owner
 from jupyter_volcopy.core.paths import clean, join
@@ -21,7 +22,7 @@ from jupyter_volcopy.core.room import check_local
 from jupyter_volcopy.core.single import Fetcher
 from jupyter_volcopy.core.stage import Stage
 from jupyter_volcopy.core.transfer import Place, Run
-from jupyter_volcopy.core.transfer_pull import Inventory, finish
+from jupyter_volcopy.core.transfer_pull import finish
 
 __all__ = ["pull_changed"]
 

@@ -17,6 +17,7 @@ from jupyter_volcopy.core.ancestors import as_directory, make
 from jupyter_volcopy.core.changed import look_again, refuse_below
 from jupyter_volcopy.core.compressed import HEAD, unpacked
 from jupyter_volcopy.core.engine import ArchiveReader
+from jupyter_volcopy.core.inventory import Inventory
 from jupyter_volcopy.core.members import Members, bad_link
 from jupyter_volcopy.core.model import Entry, Kind
 from jupyter_volcopy.core.ownership import push_owner
@@ -30,10 +31,8 @@ from jupyter_volcopy.core.report import Note
 from jupyter_volcopy.core.room import check
 from jupyter_volcopy.core.sides import container_source
 from jupyter_volcopy.core.survey import Survey
-from jupyter_volcopy.core.transfer import ROOT_USER, Place, Run, twice
-from jupyter_volcopy.core.transfer_pull import Inventory
+from jupyter_volcopy.core.transfer import ROOM_MATTERS, ROOT_USER, Place, Run, twice
 from jupyter_volcopy.core.transfer_push import (
-    ROOM_MATTERS,
     far_links,
     land,
     send_parts,
@@ -331,7 +330,7 @@ def _members(
             if entry.kind is Kind.DIRECTORY:
                 directories.add(rel)
             if first:
-                incoming.remember(rel, entry.kind)
+                incoming.remember(rel, entry)
             note = left.why(entry, rel) if left is not None else None
             if note is not None:
                 if first and note.text:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
-
 from jupyter_volcopy.core.engine import CAN_CHANGE, ArchiveReader
+from jupyter_volcopy.core.inventory import Inventory
 from jupyter_volcopy.core.members import Members
-from jupyter_volcopy.core.model import Entry, Kind, ListedEntry, Stat
+from jupyter_volcopy.core.model import Entry, Kind, Stat
 from jupyter_volcopy.core.ownership import pull_owner
-from jupyter_volcopy.core.paths import base_name, clean, parent
+from jupyter_volcopy.core.paths import base_name, clean, join, parent
 from jupyter_volcopy.core.plan import Landing, Placement, Source, place
 from jupyter_volcopy.core.pull import Incoming, receive
 from jupyter_volcopy.core.report import Note
 from jupyter_volcopy.core.sides import container_source, local_landing, local_path
 from jupyter_volcopy.core.stage import Stage
 from jupyter_volcopy.core.tar_reader import TarReader
-from jupyter_volcopy.core.transfer import ROOT_USER, Place, Run, twice
+from jupyter_volcopy.core.transfer import ROOM_MATTERS, ROOT_USER, Place, Run, twice
 from jupyter_volcopy.errors import CutStream, NoSuchPath, TransferCancelled, VolcopyError
 
 TYPE_CHECKING = False
@@ -26,103 +25,9 @@ if TYPE_CHECKING:
     from jupyter_volcopy.core.again import LeftOut, Local
     from jupyter_volcopy.core.spool import Spool
 
-__all__ = ["Inventory", "finish", "pull", "pull_stream"]
+__all__ = ["finish", "pull", "pull_stream"]
 
 Wants: TypeAlias = "Callable[[str, Kind, int, int], str | None]"
-
-_LISTED = 3  # times a directory is listed that changes meanwhile
-ROOM_MATTERS = 64 << 10
-"""Bytes from which free space is looked at before anything is written."""
-
-
-class Inventory:
-    """What a running container's directory held just before it was read (safety F12, B2).
-
-    The engine leaves out silently what it cannot read or what vanished: the comparison names it.
-
-    Where the directory is reached directly, who reads it knows that by itself (`adopt`), and it is
-    only measured before.
-
-    Attributes:
-        entries: what was listed.
-        complete: False where the program that listed it failed on something: there may be more.
-        raced: each time it was listed, something came or went meanwhile: there may be more.
-        unread: directories that could not be read.
-        began: time in nanoseconds before it was listed.
-        least_bytes: that its files surely hold: what may be a second name of a file counts once.
-    """
-
-    def __init__(self, run: Run, source: Place, path: str) -> None:
-        self.began = time.time_ns()
-        self.entries: tuple[ListedEntry, ...] = ()
-        self.complete = True
-        self.raced = False
-        self.unread: list[str] = []
-        self._typed = source.typed
-        measure = None if run.options.update else getattr(run.engine, "measure", None)
-        found = measure(source.container.id, clean(path)) if measure is not None else None
-        if found is not None:
-            run.meter.entries_total, run.meter.bytes_total = found[0] + 1, found[1]
-            self.least_bytes = found[1]
-            return
-        for _ in range(_LISTED):
-            listing = run.engine.list_dir(source.container.id, clean(path), recursive=True)
-            if not listing.raced:
-                break
-            run.cancel.check()
-        self.raced = listing.raced
-        self.entries = listing.entries
-        self.complete = listing.complete
-        run.meter.entries_total = len(self.entries) + 1
-        run.meter.bytes_total = sum(item.size for item in self.entries if item.kind is Kind.FILE)
-        sizes = {(item.size, item.mtime_ns) for item in self.entries if item.kind is Kind.FILE}
-        self.least_bytes = sum(size for size, _ in sizes)
-
-    def adopt(self, reader: ArchiveReader) -> None:
-        """Take what a reader found that looks at every name itself."""
-        self.entries += tuple(getattr(reader, "remarkable", ()))
-        self.unread += getattr(reader, "unread", ())
-
-    def compare(self, seen: set[str], into: Incoming) -> None:
-        """Name what did not come.
-
-        Args:
-            seen: paths the archives held, whether they were wanted or not.
-            into: gets the notes.
-        """
-        if self.raced:
-            text = "changed all the time while it was listed: whether all of it came is not known"
-            into.failed.append(Note(self._typed, text, "changed"))
-        for name in self.unread:
-            into.failed.append(Note(name, "the directory could not be read", "unreadable"))
-        for name in self._filled(seen):
-            text = "was listed as empty and did not come empty: whether all of it came is not known"
-            into.failed.append(Note(name, text, "changed"))
-        for item in self.entries:
-            name, kind = item.name, item.kind
-            if name in seen:
-                if kind is Kind.SYMLINK and name + "/" in seen:  # perhaps without what is in it
-                    text = "a link became a directory while it was read"
-                    into.failed.append(Note(name, text, "changed"))
-                continue
-            if kind is Kind.SOCKET:
-                into.warnings.append(Note(name, "a socket: sockets cannot be copied", "socket"))
-            else:
-                into.failed.append(
-                    Note(name, "did not come: it vanished or could not be read", "vanished")
-                )
-
-    def _filled(self, seen: set[str]) -> list[str]:
-        """Directories that were listed without anything in them, and came with something.
-
-        busybox's `find` does not look into a link, and what it tells of it is asked later: when it
-        has become a directory meanwhile, it seems empty.
-        """
-        empty = {item.name for item in self.entries if item.kind is Kind.DIRECTORY}
-        empty -= {item.name.rpartition("/")[0] for item in self.entries}
-        if not empty:
-            return []
-        return sorted(empty & {name.rpartition("/")[0] for name in seen if name[-1:] != "/"})
 
 
 def _open(run: Run, source: Place, path: str, live: bool) -> ArchiveReader:
@@ -172,11 +77,47 @@ def _pull(
             found = run.engine.stat(source.container.id, found.link_target)
     inventory = None
     if found is not None and found.is_dir and source.container.running:
-        path = found_source.path if found_source.path.endswith("/.") else plain
-        can_list = getattr(run.engine, "can_list", None)
-        if can_list is None or can_list(source.container.id):
-            inventory = Inventory(run, source, path)
-        # else only the archive itself could be read for it, which tells nothing more
+        inventory = _inventory(
+            run, source, found_source.path if found_source.path.endswith("/.") else plain
+        )
+    try:
+        _read(
+            run, source, destination, found_source, found, inventory, landing, into_directory, wants
+        )
+    finally:
+        if inventory is not None:
+            inventory.close()
+
+
+def _inventory(run: Run, source: Place, path: str) -> Inventory | None:
+    """What a directory holds, listed now or while its archive is read.
+
+    None where only the archive itself could be read for it, which tells nothing more.
+    """
+    engine, container = run.engine, source.container.id
+    begin = None if run.options.update else getattr(engine, "list_beside", None)
+    beside = begin(container, path) if begin is not None else None
+    can_list = getattr(engine, "can_list", None)
+    if beside is None and can_list is not None and not can_list(container):
+        return None
+    return Inventory(run, source, path, beside=beside)
+
+
+def _read(
+    run: Run,
+    source: Place,
+    destination: str,
+    found_source: Source,
+    found: Stat | None,
+    inventory: Inventory | None,
+    landing: Landing,
+    into_directory: bool,
+    wants: Wants | None,
+) -> None:
+    """Read the archive, and what it lacks, and let it become visible."""
+    options = run.options
+    plain = clean(found_source.path)
+    live = source.reach.is_live(plain) and source.container.running
     if options.update and inventory is not None and found is not None and not options.follow_all:
         from jupyter_volcopy.core.transfer_again import pull_changed
 
@@ -192,7 +133,7 @@ def _pull(
         known = Source(found_source.path, found_source.name, is_dir, found_source.contents)
         placement = _place(known, landing, destination, into_directory, run)
         if not options.update:
-            _check_room(placement.directory, inventory, reader.stat)
+            _check_room(placement.directory, inventory, reader)
     except BaseException:
         reader.close()
         raise
@@ -239,9 +180,11 @@ def _pull(
             fetcher.later(plain)
             fetcher.follow(plain)
         if inventory is not None and incoming.seen is not None:
+            inventory.settle()
             inventory.adopt(reader)
             from jupyter_volcopy.core.changed import look_again_below
 
+            _fetch_late(run, source, plain, inventory, stage, placement, incoming)
             inventory.compare(incoming.seen, incoming)
             look_again_below(run, source, plain, inventory, stage, placement, incoming)
         elif reader.stat is not None and reader.stat.size >= CAN_CHANGE and kind is Kind.FILE:
@@ -258,11 +201,40 @@ def _pull(
         finish(run, stage, placement, incoming)
     except BaseException:
         stage.abort()
+        if inventory is not None and not run.cancel.asked:
+            inventory.refused()
         raise
     if options.verify:
         from jupyter_volcopy.core.verify import verify_pull
 
         verify_pull(run, source, found_source.path, placement, incoming.written or [])
+
+
+def _fetch_late(
+    run: Run,
+    source: Place,
+    plain: str,
+    inventory: Inventory,
+    stage: Stage,
+    placement: Placement,
+    incoming: Incoming,
+) -> None:
+    """Fetch what seems to have come only after its directory was read: a few files, one by one."""
+    names = inventory.late(incoming.seen or set())
+    if not names:
+        return
+    from jupyter_volcopy.core.single import Fetcher
+
+    fetcher = Fetcher(run, source, stage, placement, incoming)
+    for name in names:
+        try:
+            fetcher.fetch(join(plain, name), name)
+        except TransferCancelled:
+            raise
+        except VolcopyError as error:
+            incoming.failed.append(Note(name, f"did not come: {error.message}", "vanished"))
+        if incoming.seen is not None:
+            incoming.seen.add(name)  # it is said what became of it
 
 
 def finish(run: Run, stage: Stage, placement: Placement, incoming: Incoming) -> None:
@@ -345,11 +317,13 @@ def _is_same(run: Run, local: Local, found: Stat | None) -> bool:
     return True
 
 
-def _check_room(directory: str, inventory: Inventory | None, found: Stat | None) -> None:
+def _check_room(directory: str, inventory: Inventory | None, reader: ArchiveReader) -> None:
     """Refuse what cannot fit, before the first byte (case O14)."""
-    needed = found.size if found is not None and found.kind is Kind.FILE else 0
     if inventory is not None:
-        needed = inventory.least_bytes
+        inventory.check_room(directory, reader.close)
+        return
+    found = reader.stat
+    needed = found.size if found is not None and found.kind is Kind.FILE else 0
     if needed >= ROOM_MATTERS:
         from jupyter_volcopy.core.room import check_local
 

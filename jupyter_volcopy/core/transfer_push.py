@@ -15,7 +15,7 @@ from jupyter_volcopy.core.record import replace
 from jupyter_volcopy.core.report import Note
 from jupyter_volcopy.core.sides import container_landing, local_source
 from jupyter_volcopy.core.survey import Survey
-from jupyter_volcopy.core.transfer import ROOT_USER, Place, Run, twice
+from jupyter_volcopy.core.transfer import ROOM_MATTERS, ROOT_USER, Place, Run, twice
 from jupyter_volcopy.errors import EngineError, NoSuchPath, NotFound, VolcopyError
 
 TYPE_CHECKING = False
@@ -31,9 +31,6 @@ Wants: TypeAlias = "Callable[[str, Kind, int, int], str | None]"
 
 MANY = 2000
 """Entries from which a new tree is better renamed as a whole, by a program in the container."""
-
-ROOM_MATTERS = 64 << 10
-"""Bytes from which free space is looked at before anything is sent."""
 
 
 def land(run: Run, destination: Place, *, into_directory: bool) -> Landing:

@@ -1,4 +1,4 @@
-"""The facts E1 to E11 of docs/design.md, seen on the engine under test, and that we are right either way.
+"""The facts E1 to E12 of docs/design.md, seen on the engine under test, and that we are right either way.
 
 What an engine does is recorded, not asserted, where we work the same with another answer: `seen` becomes
 the table of docs/engines.md. What is asserted is what we do about it.
@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import pytest
 from jupyter_volcopy.core.copier import Copier
 from jupyter_volcopy.core.discovery import open_engine
 from jupyter_volcopy.core.docker_engine import DockerEngine
+from jupyter_volcopy.core.engine import ExecResult
+from jupyter_volcopy.core.execute import collect
 from jupyter_volcopy.core.http import Timeouts
 from jupyter_volcopy.core.model import Entry, Kind
 from jupyter_volcopy.core.push import takes_far_links
@@ -388,3 +391,20 @@ def test_E11_a_relative_link_that_leads_out(
             copier.copy(str(tmp_path / "t"), target)
         with pytest.raises(NoSuchPath):
             engine.stat(name, "/tmp/d/ours")
+
+
+def test_E12_a_program_started_before_an_archive_is_opened(
+    engine: DockerEngine, container: Any, seen: Any
+) -> None:
+    ident = engine.container(container()).id
+    _big(engine, ident, "/tmp/big", 40 * MEGA)
+    program = engine.start_program(ident, ["find", "/etc"])
+    found: list[ExecResult] = []
+    thread = threading.Thread(target=lambda: found.append(collect(engine, program, "find")))
+    archive = engine.open_archive(ident, "/tmp/big")
+    thread.start()
+    thread.join(WAITS)
+    seen("waits until it is closed" if thread.is_alive() else "runs on beside it")
+    read_all(archive)
+    thread.join(60)
+    assert found[0].exit_code == 0 and b"/etc/passwd\n" in found[0].stdout  # in any order

@@ -1,0 +1,249 @@
+"""A tree that is listed while its archive is read: what happens between the two is not lost, nor made up.
+
+The program that lists runs beside the archive (fact E12). What is made sure of here is every other
+order: it had to wait until the archive was closed, it was cut, or nobody could wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_volcopy.core import room
+from jupyter_volcopy.core.control import Cancel, Meter
+from jupyter_volcopy.core.copier import Copier
+from jupyter_volcopy.core.discovery import open_engine
+from jupyter_volcopy.core.docker_engine import DockerEngine
+from jupyter_volcopy.core.journal import Journal
+from jupyter_volcopy.core.model import Listing
+from jupyter_volcopy.errors import NoSpace, TransferCancelled
+from tests.conftest import Docker, wait_for
+
+LARGE = 1 << 20
+SECOND = 10**9
+
+
+@pytest.fixture
+def engine(docker: Docker) -> Iterator[DockerEngine]:
+    with open_engine() as opened:
+        opened.access = "api"
+        yield opened
+
+
+@pytest.fixture
+def copier(engine: DockerEngine, tmp_path: Path) -> Copier:
+    return Copier(engine, journal=Journal(str(tmp_path / "journal")))
+
+
+@pytest.fixture
+def shared(container: Callable[..., str], tmp_path: Path) -> tuple[str, Path]:
+    """A container, and a directory of ours that is its `/play`: it changes while it is read."""
+    play = tmp_path / "play"
+    (play / "sub").mkdir(parents=True)
+    (play / "a").write_bytes(b"a")
+    (play / "sub" / "b").write_bytes(b"b")
+    return container("running", "-v", f"{play}:/play"), play
+
+
+class Late:
+    """A listing that had to wait until the archive was read and closed (fact E1)."""
+
+    def __init__(
+        self, engine: DockerEngine, name: str, path: str, meanwhile: Callable[[], object]
+    ) -> None:
+        self._begin = lambda: DockerEngine.list_beside(engine, name, path)
+        self._meanwhile = meanwhile
+        self._told: Callable[[Listing], None] | None = None
+
+    def begin(self, told: Callable[[Listing], None]) -> None:
+        self._told = told
+
+    def abort(self) -> None:
+        pass
+
+    def wait(self) -> Listing | None:
+        self._meanwhile()
+        found = self._begin()
+        assert found is not None and self._told is not None
+        found.begin(self._told)
+        return found.wait()
+
+
+def late(
+    engine: DockerEngine, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]
+) -> None:
+    """What happens before the listing, and after the archive."""
+    made = lambda name, path: Late(engine, name, path, meanwhile)  # noqa: E731
+    monkeypatch.setattr(engine, "list_beside", made)
+
+
+def tree(path: Path) -> dict[str, bytes | None]:
+    return {
+        str(item.relative_to(path)): item.read_bytes() if item.is_file() else None
+        for item in path.rglob("*")
+    }
+
+
+def test_what_came_after_its_directory_was_read_is_fetched(
+    engine: DockerEngine,
+    copier: Copier,
+    shared: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name, play = shared
+    late(engine, monkeypatch, lambda: (play / "sub" / "new").write_bytes(b"new"))
+    before = (play / "sub").stat().st_mtime_ns // SECOND
+    report = copier.copy(f"{name}:/play", str(tmp_path / "got"))
+    assert report.ok and not report.warnings
+    assert report.files == 3 and report.entries == 5
+    assert tree(tmp_path / "got") == tree(play)
+    assert (tmp_path / "got" / "sub").stat().st_mtime_ns // SECOND == before
+
+
+def test_a_directory_that_came_then_is_named(
+    engine: DockerEngine,
+    copier: Copier,
+    shared: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name, play = shared
+
+    def make() -> None:
+        (play / "later").mkdir()
+        (play / "later" / "f").write_bytes(b"f")
+
+    late(engine, monkeypatch, make)
+    report = copier.copy(f"{name}:/play", str(tmp_path / "got"))
+    assert not report.ok
+    assert {note.path for note in report.failed} == {"later", "later/f"}
+    assert sorted(tree(tmp_path / "got")) == ["a", "sub", "sub/b"]
+
+
+def test_what_went_before_it_was_listed_came(
+    engine: DockerEngine,
+    copier: Copier,
+    shared: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name, play = shared
+    late(engine, monkeypatch, (play / "a").unlink)
+    assert copier.copy(f"{name}:/play", str(tmp_path / "got")).ok
+    assert (tmp_path / "got" / "a").read_bytes() == b"a"
+
+
+@pytest.mark.parametrize("second", ["the same second", "another second"])
+def test_a_file_that_changed_before_it_was_listed_is_read_once_more(
+    second: str,
+    engine: DockerEngine,
+    copier: Copier,
+    shared: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The listing knows only what it became; what was read says what it was."""
+    name, play = shared
+    (play / "a").write_bytes(b"1" * LARGE)
+    if second == "another second":
+        os.utime(play / "a", (1_600_000_000, 1_600_000_000))
+    late(engine, monkeypatch, lambda: (play / "a").write_bytes(b"2" * LARGE))
+    assert copier.copy(f"{name}:/play", str(tmp_path / "got")).ok
+    assert (tmp_path / "got" / "a").read_bytes() == b"2" * LARGE
+
+
+@pytest.mark.parametrize("why", ["it was cut", "it raced", "it could not begin"])
+def test_one_that_is_of_no_use_is_made_again(
+    why: str,
+    engine: DockerEngine,
+    copier: Copier,
+    shared: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the archive leaves out is named all the same."""
+    name, _ = shared
+    monkeypatch.chdir(shared[1])  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("s")
+    begin = engine.list_beside
+
+    def broken(ident: str, path: str) -> Any:
+        if why == "it could not begin":
+            return None
+        found = begin(ident, path)
+        assert found is not None
+        wait = found.wait
+        if why == "it was cut":
+            found.abort()
+        else:
+
+            def raced() -> Listing | None:
+                listing = wait()
+                assert listing is not None
+                return Listing(listing.path, (), raced=True)
+
+            monkeypatch.setattr(found, "wait", raced)
+        return found
+
+    monkeypatch.setattr(engine, "list_beside", broken)
+    report = copier.copy(f"{name}:/play", str(tmp_path / "got"))
+    assert report.ok and [note.code for note in report.warnings] == ["socket"]
+    assert sorted(tree(tmp_path / "got")) == ["a", "sub", "sub/b"]
+
+
+def test_what_does_not_fit_stops_the_archive(
+    engine: DockerEngine,
+    copier: Copier,
+    shared: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is known only while it is read; nothing is there afterwards, and the message has the numbers."""
+    name, play = shared
+    (play / "a").write_bytes(bytes(4 * LARGE))
+    monkeypatch.setattr(room, "local_free", lambda _: 2 * LARGE)
+    (tmp_path / "to").mkdir()
+    with pytest.raises(NoSpace, match=f"{4 * LARGE + 1} bytes are needed") as refused:
+        copier.copy(f"{name}:/play", str(tmp_path / "to" / "got"))
+    assert refused.value.context == {"needed": 4 * LARGE + 1, "free": 2 * LARGE}
+    assert not any((tmp_path / "to").iterdir())
+
+
+def test_a_cut_waits_for_no_program(
+    engine: DockerEngine,
+    copier: Copier,
+    shared: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The archive is read, and `find` hangs: a cancel ends the copy at once, and its thread."""
+    name, _ = shared
+    begin = engine.start_program
+    hanging = ["sleep", "1000"]
+    monkeypatch.setattr(
+        engine, "start_program", lambda ident, argv, **more: begin(ident, hanging, **more)
+    )
+    (tmp_path / "to").mkdir()
+    cancel, meter, ended = Cancel(), Meter(), []
+
+    def copy() -> None:
+        try:
+            copier.copy(f"{name}:/play", str(tmp_path / "to" / "got"), cancel=cancel, meter=meter)
+        except TransferCancelled as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=copy)
+    thread.start()
+    wait_for(lambda: meter.entries >= 4, "the archive to be read")
+    cancel.cancel(now=True)
+    thread.join(8)
+    assert ended and not thread.is_alive()
+    assert not any((tmp_path / "to").iterdir())
