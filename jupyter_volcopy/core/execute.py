@@ -32,15 +32,19 @@ if TYPE_CHECKING:
     from jupyter_volcopy.core.docker_engine import DockerEngine
     from jupyter_volcopy.core.http import Body, Connection
 
-__all__ = ["Program", "collect", "program_error", "run_program", "start_program"]
+__all__ = ["PIPE", "Program", "collect", "program_error", "run_program", "start_program"]
 
 _ERRORS_KEPT = 64 * 1024
+
+PIPE = 4096
+"""Bytes that a pipe takes whole or not at all, and always has room for at first (pipe(7))."""
 
 
 class Program:
     """A started program.
 
     Attributes:
+        engine: that started it.
         connection: to send standard input on.
         started: False where the engine refused to start it: there is only an exit status.
         stderr: what came on standard error, its first 64 KiB.
@@ -51,7 +55,7 @@ class Program:
     def __init__(self, engine: DockerEngine, exec_id: str, connection: Connection, body: Body):
         self.connection = connection
         self.stderr = bytearray()
-        self._engine = engine
+        self.engine = engine
         self._id = exec_id
         self._body = body
         self._left = 0
@@ -123,7 +127,7 @@ class Program:
         """
         deadline, pause = time.monotonic() + 10, 0.002
         while True:
-            state = self._engine.json("GET", f"/exec/{self._id}/json")
+            state = self.engine.json("GET", f"/exec/{self._id}/json")
             if not state.get("Running") and state.get("ExitCode") is not None:
                 return int(state["ExitCode"])
             if time.monotonic() > deadline:
@@ -149,7 +153,8 @@ class _NotStarted(Program):
 
     started = False
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, engine: DockerEngine, code: int, text: str) -> None:
+        self.engine = engine
         self.stderr = bytearray(text.encode("utf-8", "surrogateescape"))
         self._code = code
 
@@ -208,7 +213,7 @@ def start_program(
             low = text.lower()
             if "exec failed" in low or "executable file" in low or "no such file" in low:
                 missing = "not found" in low or "no such file" in low
-                return _NotStarted(127 if missing else 126, text)
+                return _NotStarted(engine, 127 if missing else 126, text)
             raise engine.fail(head, text.encode(), "exec start", container=container)
     except OSError as problem:
         connection.close()
@@ -239,14 +244,13 @@ def run_program(
 ) -> ExecResult:
     """Run a program to its end and collect what it says; see `Engine.execute`."""
     program = start_program(engine, container, argv, user=user, stdin=bool(stdin))
-    return collect(engine, program, argv[0], stdin)
+    return collect(program, argv[0], stdin)
 
 
-def collect(engine: DockerEngine, program: Program, what: str, stdin: bytes = b"") -> ExecResult:
+def collect(program: Program, what: str, stdin: bytes = b"") -> ExecResult:
     """Collect what a started program says, to its end; the program is closed.
 
     Args:
-        engine: that started it.
         program: of it, nothing has been read yet.
         what: it is called in messages.
         stdin: what it is given, if it was started with standard input.
@@ -255,12 +259,15 @@ def collect(engine: DockerEngine, program: Program, what: str, stdin: bytes = b"
         LimitExceeded, EngineStalled: it said too much, or took too long.
         CutStream, EngineError: the stream broke.
     """
+    engine = program.engine
     if program.started:
         engine.hold(program.connection)
         program.until(engine.exec_seconds, what)
     feeder: Any = None
     try:
-        if stdin and program.started:
+        if stdin and len(stdin) <= PIPE and program.started:
+            _feed(program.connection, stdin)
+        elif stdin and program.started:
             import threading  # dear, and seldom needed
 
             feeder = threading.Thread(target=_feed, args=(program.connection, stdin), daemon=True)

@@ -220,7 +220,7 @@ class Beside:
         from jupyter_volcopy.core.execute import collect
 
         try:
-            result = collect(self._engine, self._program, "find")
+            result = collect(self._program, "find")
             if result.exit_code <= _KILLED and (result.stdout or not result.exit_code):
                 found = _told(self._way, self._path, result)
                 self._engine.listers[self._container] = self._way

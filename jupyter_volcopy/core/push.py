@@ -343,6 +343,8 @@ def send_new(
         TransferCancelled: nothing of it is there.
         VolcopyError: the engine's refusal; the same.
     """
+    from jupyter_volcopy.core.renaming import Rename
+
     cancel = cancel or Cancel()
     hidden = hidden_name()
     under = (_below(item, len(name), hidden) for item in items)
@@ -352,11 +354,13 @@ def send_new(
     body.shown = (hidden, name)
     token = journal.container(_address(engine, container), container, directory, hidden)
     there = False
+    rename = Rename(engine, container, join(directory, hidden), join(directory, name))
     try:
         _extract(engine, container, directory, body, copy_uid_gid, None, False)
         if not (body.stopped or body.spoiled):
-            there = _moved(engine, container, join(directory, hidden), join(directory, name))
+            there = rename.done()
     finally:
+        rename.close()
         if there or _cleaned(engine, container, directory, hidden):
             journal.done(token)
         under.close()
@@ -374,23 +378,6 @@ def _below(item: Item, strip: int, hidden: str) -> Item:
     if entry.kind is Kind.HARDLINK:
         entry.link = hidden + entry.link[strip:]
     return item
-
-
-def _moved(engine: Engine, container: str, old: str, new: str) -> bool:
-    """Rename by a program in the container, which is believed only as far as it is seen."""
-    try:
-        done = engine.execute(container, ["mv", "-T", old, new], user="0:0")
-        if done.exit_code or not engine.stat(container, new).is_dir:
-            return False
-    except VolcopyError:
-        return False
-    try:
-        engine.stat(container, old)
-    except NoSuchPath:
-        return True
-    except VolcopyError:
-        pass
-    return False
 
 
 def _set_powers(

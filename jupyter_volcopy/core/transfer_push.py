@@ -29,7 +29,7 @@ __all__ = ["Wants", "far_links", "land", "push", "send_parts", "sweep_container"
 
 Wants: TypeAlias = "Callable[[str, Kind, int, int], str | None]"
 
-MANY = 2000
+MANY = 1000
 """Entries from which a new tree is better renamed as a whole, by a program in the container."""
 
 

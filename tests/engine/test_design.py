@@ -400,7 +400,7 @@ def test_E12_a_program_started_before_an_archive_is_opened(
     _big(engine, ident, "/tmp/big", 40 * MEGA)
     program = engine.start_program(ident, ["find", "/etc"])
     found: list[ExecResult] = []
-    thread = threading.Thread(target=lambda: found.append(collect(engine, program, "find")))
+    thread = threading.Thread(target=lambda: found.append(collect(program, "find")))
     archive = engine.open_archive(ident, "/tmp/big")
     thread.start()
     thread.join(WAITS)

@@ -19,7 +19,7 @@ from jupyter_volcopy.core.model import Entry, Kind
 from jupyter_volcopy.core.push import SMALL, Item, PushBody
 from jupyter_volcopy.core.transfer_push import MANY
 from jupyter_volcopy.errors import EngineError
-from tests.conftest import Command, Docker
+from tests.conftest import Command, Docker, wait_for
 from tests.faults.scene import hidden_inside
 
 API = ("--access", "api")
@@ -56,6 +56,16 @@ def look(docker: Docker, name: str, path: str) -> str:
     )
 
 
+def mv_is(docker: Docker, name: str, script: str) -> None:
+    """In the container, `mv` is this script, or nothing; busybox's `xargs` would take its own."""
+    for program in ("mv", "xargs"):
+        docker.sh(name, f"rm -f /bin/{program} /usr/bin/{program} /sbin/{program}")
+    programs = {"mv": script, "xargs": "exec busybox xargs -0 -r /bin/mv -T"} if script else {}
+    for program, text in programs.items():
+        docker.write(name, f"/bin/{program}", f"{BUSYBOX}{text}\n".encode())
+        docker.sh(name, f"chmod 755 /bin/{program}")
+
+
 TYPED = pytest.mark.parametrize("typed", ["/ours/tree", "/ours"], ids=["new name", "directory"])
 
 
@@ -77,10 +87,8 @@ def test_what_arrives_at_once_is_all_of_it(
 ) -> None:
     """Whoever sees the name sees everything: here the program that gives it."""
     name = container()
-    docker.sh(name, "mkdir /ours; rm -f /bin/mv /usr/bin/mv /sbin/mv /usr/sbin/mv")
-    script = 'busybox find "$2" ! -type d | busybox wc -l >/seen; busybox mv "$@"'
-    docker.write(name, "/bin/mv", f"{BUSYBOX}{script}\n".encode())
-    docker.sh(name, "chmod 755 /bin/mv")
+    docker.sh(name, "mkdir /ours")
+    mv_is(docker, name, 'busybox find "$2" ! -type d | busybox wc -l >/seen; busybox mv "$@"')
     dcp(*API, str(tree), f"{name}:{typed}").ok()
     assert int(docker.sh(name, "cat /seen")) == MANY + 4
     assert int(docker.sh(name, "find /ours/tree ! -type d | wc -l")) == MANY + 4
@@ -118,16 +126,34 @@ def test_a_program_that_does_not_rename(
     name = container()
     docker.sh(name, "mkdir /ours /theirs")
     docker("cp", "-q", str(tree), f"{name}:/theirs/tree")
-    docker.sh(name, "rm -f /bin/mv /usr/bin/mv /sbin/mv /usr/sbin/mv")
-    if PROGRAMS[what]:
-        docker.write(name, "/bin/mv", (BUSYBOX + PROGRAMS[what] + "\n").encode())
-        docker.sh(name, "chmod 755 /bin/mv")
+    mv_is(docker, name, PROGRAMS[what])
     dcp(*API, str(tree), f"{name}:/ours/tree").ok()
     if what == "was outrun":
         assert docker.read(name, "/ours/tree/theirs") == b"theirs\n"
         docker.sh(name, "rm /ours/tree/theirs; touch -d @1000000000 /ours/tree")
     assert look(docker, name, "/ours/tree") == look(docker, name, "/theirs/tree")
     assert hidden_inside(docker, name, "/ours") == []
+
+
+def test_a_container_without_xargs(
+    tree: Path, docker: Docker, container: Callable[..., str], dcp: Command
+) -> None:
+    """Then `mv` is started when everything is there."""
+    name = container()
+    docker.sh(name, "mkdir /ours; rm -f /bin/xargs /usr/bin/xargs")
+    dcp(*API, str(tree), f"{name}:/ours/tree").ok()
+    assert int(docker.sh(name, "find /ours/tree ! -type d | wc -l")) == MANY + 4
+    assert hidden_inside(docker, name, "/ours") == []
+
+
+def test_a_push_that_is_refused_renames_nothing(
+    tree: Path, docker: Docker, container: Callable[..., str], dcp: Command
+) -> None:
+    """The program that waits for the two names gets none, and ends."""
+    name = container("running", "--read-only")
+    done = dcp(*API, str(tree), f"{name}:/ours")
+    assert done.code == 1 and "read-only" in done.err
+    wait_for(lambda: "xargs" not in docker("top", name), "xargs to end")
 
 
 def test_killed_in_the_middle(

@@ -27,7 +27,7 @@ LAYERS: list[tuple[int, str]] = [
             core.plan_* core.mounts core.members core.filters core.destination core.sides
             core.direct core.direct_* core.fs_user core.odd_archive core.transport core.here core.reach core.dial* core.dockerfile core.dockerfile_*""",
         4: """core.again core.changed core.single core.followed core.planning core.ancestors core.room core.choice core.pausing
-            core.pull core.push core.transfer core.transfer_* core.removal core.layer core.insight
+            core.pull core.push core.inventory core.renaming core.transfer core.transfer_* core.removal core.layer core.insight
             core.verify core.volumes core.rescue core.restore core.keep
             core.keep_* core.forecast core.rescue_* core.volume_* core.outgoing core.survey core.ownership""",
         5: "core.copier core",

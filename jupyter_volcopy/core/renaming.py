@@ -1,0 +1,74 @@
+"""A new name for what was unpacked under a hidden one, by a program in the container."""
+
+from __future__ import annotations
+
+from jupyter_volcopy.core.engine import Engine
+from jupyter_volcopy.core.execute import PIPE, collect
+from jupyter_volcopy.core.paths import encode
+from jupyter_volcopy.errors import NoSuchPath, VolcopyError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jupyter_volcopy.core.execute import Program
+
+__all__ = ["Rename"]
+
+_MOVE_WHAT_COMES = ["xargs", "-0", "-r", "mv", "-T"]
+
+
+class Rename:
+    """A rename by a program in the container, which is believed only as far as it is seen.
+
+    It is started before the upload and waits beside that for the two names (design E12): a program
+    takes as long to start as some thousand small files to be sent.
+
+    Args:
+        engine: whose container it is.
+        container: 64-hex id of a running one.
+        old, new: absolute paths.
+    """
+
+    def __init__(self, engine: Engine, container: str, old: str, new: str) -> None:
+        self._engine = engine
+        self._container = container
+        self._old = old
+        self._new = new
+        self._names = b"".join(encode(path) + b"\0" for path in (old, new))
+        self._waiting: Program | None = None
+        start = getattr(engine, "start_program", None)
+        if start is not None and len(self._names) <= PIPE:  # no part of a name is ever taken
+            try:
+                self._waiting = start(container, _MOVE_WHAT_COMES, user="0:0", stdin=True)
+            except VolcopyError:
+                pass  # the upload will say why
+
+    def done(self) -> bool:
+        """Do it; whether it is seen to be done."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            try:
+                collect(waiting, "xargs", self._names)
+            except VolcopyError:
+                pass  # what it did is looked at
+        try:
+            if self._old_is_there():
+                argv = ["mv", "-T", self._old, self._new]
+                self._engine.execute(self._container, argv, user="0:0")
+                if self._old_is_there():
+                    return False
+            return self._engine.stat(self._container, self._new).is_dir
+        except VolcopyError:
+            return False
+
+    def _old_is_there(self) -> bool:
+        try:
+            self._engine.stat(self._container, self._old)
+        except NoSuchPath:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let go of a program that was given nothing: it ends without doing anything."""
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
