@@ -197,7 +197,7 @@ class Bench:
                 tar.addfile(info)
             if self.busybox:
                 tar.add(self.busybox, "bin/busybox")
-                for applet in ("cat", "df", "find", "mv", "sh", "stat", "tar", "true"):  # as nearly every image
+                for applet in ("cat", "df", "find", "mv", "sh", "stat", "tar", "true", "xargs"):  # as nearly every image
                     info = tarfile.TarInfo("bin/" + applet)
                     info.type, info.linkname = tarfile.SYMTYPE, "busybox"
                     tar.addfile(info)
