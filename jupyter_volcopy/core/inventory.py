@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Inventory"]
 
-_LATE = 100  # files fetched one by one
 _LISTED = 3  # times a directory is listed that changes meanwhile
 
 
@@ -100,7 +99,7 @@ class Inventory:
 
         Args:
             directory: where it is written.
-            stop: ends the reading of the archive, from any thread; `settle` raises then.
+            stop: ends the reading of the archive, from any thread; `refused` says why.
 
         Raises:
             NoSpace: nothing was written.
@@ -128,23 +127,20 @@ class Inventory:
                 self._stop()
 
     def settle(self) -> None:
-        """Wait until it is listed, once the archive has been read to its end.
+        """Wait until it is listed, once the archive has been read to its end: so it fitted.
 
         Raises:
-            NoSpace: it was stopped, or should have been.
             TransferCancelled: somebody did not want to wait.
         """
-        beside, self._beside = self._beside, None
-        if beside is None:
+        if self._beside is None:
             return
-        with self._run.cancel.closing(beside.abort):
-            listing = beside.wait()
-        self.refused()
+        with self._run.cancel.closing(self._beside.abort):
+            listing = self._beside.wait()
+        self._beside = self._room = self._full = None
         if listing is not None and not listing.raced:
             self._take(listing)
             return
         self._run.cancel.check()
-        self._room = None  # it fitted
         self._list(_LISTED)
 
     def refused(self) -> None:
@@ -168,22 +164,13 @@ class Inventory:
         self.entries += tuple(getattr(reader, "remarkable", ()))
         self.unread += getattr(reader, "unread", ())
 
-    def late(self, seen: set[str]) -> list[str]:
-        """Files that may have come after their directory was read, which did: some of them.
+    def late(self, seen: set[str]) -> list[ListedEntry]:
+        """What may have come only after the directory was read that it is in.
 
         Args:
             seen: paths the archives held.
         """
-        if not self.beside:
-            return []
-        missing = [
-            item.name
-            for item in self.entries
-            if item.name not in seen
-            and item.kind not in (Kind.SOCKET, Kind.DIRECTORY)
-            and (item.name.rpartition("/")[0] or "") in seen
-        ]
-        return missing[:_LATE]
+        return [item for item in self.entries if item.name not in seen] if self.beside else []
 
     def compare(self, seen: set[str], into: Incoming) -> None:
         """Name what did not come.

@@ -127,6 +127,25 @@ def test_a_directory_that_came_then_is_named(
     assert sorted(tree(tmp_path / "got")) == ["a", "sub", "sub/b"]
 
 
+def test_what_came_then_and_is_not_wanted_is_not_missed(
+    engine: DockerEngine,
+    copier: Copier,
+    shared: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name, play = shared
+
+    def make() -> None:
+        (play / "sub" / "x.tmp").write_bytes(b"x")
+        (play / "out").mkdir()
+        (play / "out" / "f").write_bytes(b"f")
+
+    late(engine, monkeypatch, make)
+    assert copier.copy(f"{name}:/play", str(tmp_path / "got"), exclude=("*.tmp", "out")).ok
+    assert sorted(tree(tmp_path / "got")) == ["a", "sub", "sub/b"]
+
+
 def test_what_went_before_it_was_listed_came(
     engine: DockerEngine,
     copier: Copier,
@@ -199,20 +218,78 @@ def test_one_that_is_of_no_use_is_made_again(
     assert sorted(tree(tmp_path / "got")) == ["a", "sub", "sub/b"]
 
 
+class Held:
+    """An archive that goes on after its first piece only once it is closed, or `go_on` says so."""
+
+    def __init__(self, reader: Any, began: threading.Event, go_on: Callable[[], bool]) -> None:
+        self._reader = reader
+        self._began = began
+        self._go_on = go_on
+        self._closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def readinto(self, buffer: memoryview) -> int:
+        if self._began.is_set():
+            wait_for(lambda: self._closed or self._go_on(), "the archive to be stopped")
+        count = self._reader.readinto(buffer)
+        self._began.set()
+        return count
+
+    def close(self) -> None:
+        self._closed = True
+        self._reader.close()
+
+
+@pytest.mark.parametrize("known", ["while it is read", "before it is opened", "afterwards"])
 def test_what_does_not_fit_stops_the_archive(
+    known: str,
     engine: DockerEngine,
     copier: Copier,
     shared: tuple[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is known only while it is read; nothing is there afterwards, and the message has the numbers."""
+    """Nothing is there afterwards, and the message has the numbers; what came whole did fit."""
     name, play = shared
     (play / "a").write_bytes(bytes(4 * LARGE))
     monkeypatch.setattr(room, "local_free", lambda _: 2 * LARGE)
+    meter, began = Meter(), threading.Event()
+    opened, begin = engine.open_archive, engine.list_beside
+
+    def open_archive(*args: Any, **more: Any) -> Any:
+        if known == "before it is opened":
+            wait_for(lambda: meter.bytes_total is not None, "the listing")
+        return Held(opened(*args, **more), began, lambda: known == "afterwards")
+
+    def list_beside(ident: str, path: str) -> Any:
+        found = begin(ident, path)
+        assert found is not None
+        real = found.begin
+
+        def begin_late(told: Callable[[Listing], None]) -> None:
+            def late(listing: Listing) -> None:
+                assert began.wait(60)
+                told(listing)
+
+            real(late if known == "while it is read" else told)
+
+        monkeypatch.setattr(found, "begin", begin_late)
+        return found
+
+    monkeypatch.setattr(engine, "open_archive", open_archive)
+    if known == "afterwards":
+        late(engine, monkeypatch, lambda: None)
+    else:
+        monkeypatch.setattr(engine, "list_beside", list_beside)
     (tmp_path / "to").mkdir()
+    target = str(tmp_path / "to" / "got")
+    if known == "afterwards":
+        assert copier.copy(f"{name}:/play", target, meter=meter).ok
+        return
     with pytest.raises(NoSpace, match=f"{4 * LARGE + 1} bytes are needed") as refused:
-        copier.copy(f"{name}:/play", str(tmp_path / "to" / "got"))
+        copier.copy(f"{name}:/play", target, meter=meter)
     assert refused.value.context == {"needed": 4 * LARGE + 1, "free": 2 * LARGE}
     assert not any((tmp_path / "to").iterdir())
 
