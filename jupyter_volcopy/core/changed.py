@@ -127,7 +127,8 @@ def _later(listed: int, now: int, since: int | None) -> bool:
     """
     if listed % _SECOND and now % _SECOND:
         return now != listed
-    return now // _SECOND != listed // _SECOND or (since is not None and since <= now)
+    seconds = (now // _SECOND, (now + _SECOND // 2) // _SECOND)  # podman's archives round it
+    return listed // _SECOND not in seconds or (since is not None and since <= now)
 
 
 def look_again_below(

@@ -10,7 +10,7 @@ from jupyter_volcopy.core.paths import clean
 from jupyter_volcopy.core.pull import Incoming
 from jupyter_volcopy.core.report import Note
 from jupyter_volcopy.core.transfer import ROOM_MATTERS, Place, Run
-from jupyter_volcopy.errors import NoSpace
+from jupyter_volcopy.errors import NoSpace, SourceChanged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ class Inventory:
         raced: each time it was listed, something came or went meanwhile: there may be more.
         unread: directories that could not be read.
         began: time in nanoseconds before it was listed.
-        beside: it was listed while the archive was read: of what is missing there, some may have
-            come only after that was read.
+        beside: it was listed while the archive was read, or after it (`believe`).
     """
 
     def __init__(self, run: Run, source: Place, path: str, *, beside: Beside | None = None) -> None:
@@ -57,9 +56,9 @@ class Inventory:
         self._room: tuple[str, int] | None = None
         self._stop: Callable[[], None] | None = None
         self._full: NoSpace | None = None
-        if beside is not None:
-            beside.begin(self._expect)
+        if beside is not None and beside.begin(self._expect):
             return
+        self.beside, self._beside = False, None
         measure = None if run.options.update else getattr(run.engine, "measure", None)
         found = measure(source.container.id, self._path) if measure is not None else None
         if found is None:
@@ -134,8 +133,7 @@ class Inventory:
         """
         if self._beside is None:
             return
-        with self._run.cancel.closing(self._beside.abort):
-            listing = self._beside.wait()
+        listing = self._beside.wait(self._run.cancel)
         self._beside = self._room = self._full = None
         if listing is not None and not listing.raced:
             self._take(listing)
@@ -164,13 +162,22 @@ class Inventory:
         self.entries += tuple(getattr(reader, "remarkable", ()))
         self.unread += getattr(reader, "unread", ())
 
-    def late(self, seen: set[str]) -> list[ListedEntry]:
-        """What may have come only after the directory was read that it is in.
+    def believe(self, seen: set[str]) -> None:
+        """Take a listing that was made beside the archive for one made before it.
 
         Args:
             seen: paths the archives held.
+
+        Raises:
+            SourceChanged: it tells of something else, which may have come only after its directory
+                was read, or may have been left out. Listed first (`Run.list_first`), that is clear.
         """
-        return [item for item in self.entries if item.name not in seen] if self.beside else []
+        if not self.beside:
+            return
+        missing = any(it.name not in seen and it.kind is not Kind.SOCKET for it in self.entries)
+        if missing or self.raced or self._filled(seen):
+            self._run.list_first = True
+            raise SourceChanged(f"{self._source.typed}: changed while it was read")
 
     def compare(self, seen: set[str], into: Incoming) -> None:
         """Name what did not come.

@@ -41,6 +41,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from jupyter_volcopy.core.control import Cancel
     from jupyter_volcopy.core.docker_engine import DockerEngine
     from jupyter_volcopy.core.engine import ArchiveReader, Engine, ExecResult
     from jupyter_volcopy.core.execute import Program
@@ -64,6 +65,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the en
 _RACED = (b"No such file or directory", b"Not a directory", b"Too many levels of symbolic links")
 _KILLED = 128  # an exit status above: by a signal
 _USUAL = ("/usr/bin", "/bin")
+_LOOK = 0.2  # seconds between two looks at a cancel
 _FEW = 5000  # up to so many entries a program is asked for one by one
 _LARGE = 64 << 10  # bytes of a directory itself with more than a thousand or so entries
 _ARGUMENTS = 512 << 10  # bytes of paths for one program
@@ -201,8 +203,8 @@ class Beside:
         self._told: Callable[[Listing], None] | None = None
         self._over = _thread.allocate_lock()
 
-    def begin(self, told: Callable[[Listing], None]) -> None:
-        """Listen to the program in a thread of its own.
+    def begin(self, told: Callable[[Listing], None]) -> bool:
+        """Listen to the program in a thread of its own; False where there can be none.
 
         Args:
             told: called in that thread with the listing, if there is one.
@@ -211,10 +213,11 @@ class Beside:
         self._over.acquire()
         try:
             _thread.start_new_thread(self._collect, ())
-        except BaseException:
+        except RuntimeError:
             self._over.release()
             self._program.close()
-            raise
+            return False
+        return True
 
     def _collect(self) -> None:
         from jupyter_volcopy.core.execute import collect
@@ -236,10 +239,17 @@ class Beside:
         """End it soon, from any thread."""
         self._program.abort()
 
-    def wait(self) -> Listing | None:
-        """The listing, once it is over; None where it has to be asked for again."""
-        with self._over:
-            return self._listing
+    def wait(self, cancel: Cancel | None = None) -> Listing | None:
+        """The listing, once it is over; None where it has to be asked for again.
+
+        Args:
+            cancel: ends it.
+        """
+        while not self._over.acquire(timeout=_LOOK):
+            if cancel is not None and cancel.asked:
+                self.abort()
+        self._over.release()
+        return self._listing
 
 
 def list_beside(engine: DockerEngine, container: str, path: str) -> Beside | None:

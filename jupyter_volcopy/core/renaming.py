@@ -36,7 +36,8 @@ class Rename:
         self._names = b"".join(encode(path) + b"\0" for path in (old, new))
         self._waiting: Program | None = None
         start = getattr(engine, "start_program", None)
-        if start is not None and len(self._names) <= PIPE:  # no part of a name is ever taken
+        # of names that come in one piece, no part is ever taken
+        if start is not None and len(self._names) <= PIPE and engine.address.startswith("unix:"):
             try:
                 self._waiting = start(container, _MOVE_WHAT_COMES, user="0:0", stdin=True)
             except VolcopyError:
@@ -45,27 +46,21 @@ class Rename:
     def done(self) -> bool:
         """Do it; whether it is seen to be done."""
         waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            try:
-                collect(waiting, "xargs", self._names)
-            except VolcopyError:
-                pass  # what it did is looked at
         try:
-            if self._old_is_there():
+            done = waiting is not None and not collect(waiting, "xargs", self._names).exit_code
+            if not done and self._is_there(self._old):
                 argv = ["mv", "-T", self._old, self._new]
-                self._engine.execute(self._container, argv, user="0:0")
-                if self._old_is_there():
-                    return False
-            return self._engine.stat(self._container, self._new).is_dir
+                done = not self._engine.execute(self._container, argv, user="0:0").exit_code
+            return done and not self._is_there(self._old) and self._is_there(self._new)
         except VolcopyError:
             return False
 
-    def _old_is_there(self) -> bool:
+    def _is_there(self, path: str) -> bool:
+        """Whether a directory has that name."""
         try:
-            self._engine.stat(self._container, self._old)
+            return self._engine.stat(self._container, path).is_dir
         except NoSuchPath:
             return False
-        return True
 
     def close(self) -> None:
         """Let go of a program that was given nothing: it ends without doing anything."""

@@ -30,6 +30,7 @@ class Run(State):
 
     Attributes:
         confirm: called before anything lands; what it raises keeps it from landing.
+        list_first: what a directory holds is listed before it is read, not beside it.
         made: local directories made for it (`--parents`), outermost first.
     """
 
@@ -40,6 +41,7 @@ class Run(State):
     meter: Meter = each(factory=Meter)
     cancel: Cancel = each(factory=Cancel)
     confirm: Callable[[], None] | None = None
+    list_first: bool = False
     made: list[str] = each(factory=list)
 
     def sure(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from jupyter_volcopy.core.engine import CAN_CHANGE, ArchiveReader
 from jupyter_volcopy.core.inventory import Inventory
 from jupyter_volcopy.core.members import Members
-from jupyter_volcopy.core.model import Entry, Kind, ListedEntry, Stat
+from jupyter_volcopy.core.model import Entry, Kind, Stat
 from jupyter_volcopy.core.ownership import pull_owner
-from jupyter_volcopy.core.paths import base_name, clean, join, parent
+from jupyter_volcopy.core.paths import base_name, clean, parent
 from jupyter_volcopy.core.plan import Landing, Placement, Source, place
 from jupyter_volcopy.core.pull import Incoming, receive
 from jupyter_volcopy.core.report import Note
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["finish", "pull", "pull_stream"]
 
 Wants: TypeAlias = "Callable[[str, Kind, int, int], str | None]"
-
-_LATE = 100  # files fetched one by one that came while their directory was read
 
 
 def _open(run: Run, source: Place, path: str, live: bool) -> ArchiveReader:
@@ -97,7 +95,8 @@ def _inventory(run: Run, source: Place, path: str) -> Inventory | None:
     None where only the archive itself could be read for it, which tells nothing more.
     """
     engine, container = run.engine, source.container.id
-    begin = None if run.options.update else getattr(engine, "list_beside", None)
+    first = run.options.update or run.list_first
+    begin = None if first else getattr(engine, "list_beside", None)
     beside = begin(container, path) if begin is not None else None
     can_list = getattr(engine, "can_list", None)
     if beside is None and can_list is not None and not can_list(container):
@@ -183,10 +182,10 @@ def _read(
             fetcher.follow(plain)
         if inventory is not None and incoming.seen is not None:
             inventory.settle()
+            inventory.believe(incoming.seen)
             inventory.adopt(reader)
             from jupyter_volcopy.core.changed import look_again_below
 
-            _fetch_late(run, source, plain, inventory, stage, placement, wants, incoming)
             inventory.compare(incoming.seen, incoming)
             look_again_below(run, source, plain, inventory, stage, placement, incoming)
         elif reader.stat is not None and reader.stat.size >= CAN_CHANGE and kind is Kind.FILE:
@@ -210,52 +209,6 @@ def _read(
         from jupyter_volcopy.core.verify import verify_pull
 
         verify_pull(run, source, found_source.path, placement, incoming.written or [])
-
-
-def _fetch_late(
-    run: Run,
-    source: Place,
-    plain: str,
-    inventory: Inventory,
-    stage: Stage,
-    placement: Placement,
-    wants: Wants | None,
-    incoming: Incoming,
-) -> None:
-    """Fetch what seems to have come only after its directory was read: some files, one by one.
-
-    What is left is named as missing by the comparison; what is not wanted is not.
-    """
-    seen = incoming.seen
-    late = inventory.late(seen) if seen is not None else []
-    if seen is None or not late:
-        return
-    from jupyter_volcopy.core.single import Fetcher
-
-    fetcher = Fetcher(run, source, stage, placement, incoming)
-    fetched = 0
-    for item in late:
-        name, above = item.name, item.name.rpartition("/")[0]
-        if wants is not None and _unwanted(wants, item):
-            seen.add(name)
-        elif item.kind not in (Kind.SOCKET, Kind.DIRECTORY) and above in seen and fetched < _LATE:
-            fetched += 1
-            try:
-                fetcher.fetch(join(plain, name), name)
-            except TransferCancelled:
-                raise
-            except VolcopyError as error:
-                incoming.failed.append(Note(name, f"did not come: {error.message}", "vanished"))
-            seen.add(name)  # what became of it is said
-
-
-def _unwanted(wants: Wants, item: ListedEntry) -> bool:
-    above = item.name.rpartition("/")[0]
-    while above:
-        if wants(above, Kind.DIRECTORY, 0, 0):
-            return True
-        above = above.rpartition("/")[0]
-    return bool(wants(item.name, item.kind, item.size, item.mtime_ns))
 
 
 def finish(run: Run, stage: Stage, placement: Placement, incoming: Incoming) -> None:
