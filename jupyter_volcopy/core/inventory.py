@@ -139,7 +139,7 @@ class Inventory:
             self._take(listing)
             return
         self._run.cancel.check()
-        self._list(_LISTED)
+        self._list(1)
 
     def refused(self) -> None:
         """Raise what the archive was stopped for, if it was.
