@@ -487,7 +487,7 @@ Examples
 Exit status
   0 all of it arrived        1 not all of it, or refused    4 not allowed
   5 the archive was unsafe   7 no engine answers            125 bad option
-  129, 130, 143 interrupted by a signal: what was there before is still there
+  129, 130, 143 by a signal: each file is the old one or the whole new one
 """
 
 

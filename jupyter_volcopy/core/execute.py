@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from jupyter_volcopy.core.docker_engine import DockerEngine
     from jupyter_volcopy.core.http import Body, Connection
 
-__all__ = ["PIPE", "Program", "collect", "program_error", "run_program", "start_program"]
+__all__ = ["Program", "collect", "program_error", "run_program", "start_program"]
 
 _ERRORS_KEPT = 64 * 1024
 
-PIPE = 4096
-"""Bytes that a pipe takes whole or not at all, and always has room for at first (pipe(7))."""
+_PIPE = 4096  # bytes for which a pipe has room at first: sent without a thread
 
 
 class Program:
@@ -265,7 +264,7 @@ def collect(program: Program, what: str, stdin: bytes = b"") -> ExecResult:
         program.until(engine.exec_seconds, what)
     feeder: Any = None
     try:
-        if stdin and len(stdin) <= PIPE and program.started:
+        if stdin and len(stdin) <= _PIPE and program.started:
             _feed(program.connection, stdin)
         elif stdin and program.started:
             import threading  # dear, and seldom needed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_volcopy.core.engine import Engine
-from jupyter_volcopy.core.execute import PIPE, collect
+from jupyter_volcopy.core.execute import collect
 from jupyter_volcopy.core.paths import encode
 from jupyter_volcopy.errors import NoSuchPath, VolcopyError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["Rename"]
 
 _MOVE_WHAT_COMES = ["xargs", "-0", "-r", "mv", "-T"]
+_PIECE = 1024
+"""Bytes of names that come in one piece on every way there is: no part of one is ever taken."""
 
 
 class Rename:
@@ -36,8 +38,7 @@ class Rename:
         self._names = b"".join(encode(path) + b"\0" for path in (old, new))
         self._waiting: Program | None = None
         start = getattr(engine, "start_program", None)
-        # of names that come in one piece, no part is ever taken
-        if start is not None and len(self._names) <= PIPE and engine.address.startswith("unix:"):
+        if start is not None and len(self._names) <= _PIECE:
             try:
                 self._waiting = start(container, _MOVE_WHAT_COMES, user="0:0", stdin=True)
             except VolcopyError:

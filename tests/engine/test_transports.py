@@ -270,5 +270,6 @@ def test_cancelled_by_every_way(
         said = process.stderr.read()
     assert code in (0, 130), said
     now = docker.read(name, "/old")
-    assert hashlib.sha256(now).hexdigest() == want if code == 0 else now == b"old\n"
+    # who breaks a connection cannot know whether the other end had all of it already
+    assert hashlib.sha256(now).hexdigest() == want or (code == 130 and now == b"old\n")
     wait_for(lambda: ".volcopy-" not in docker.sh(name, "ls -a /"), "nothing of ours left", 60)
