@@ -44,6 +44,7 @@ class Program:
 
     Attributes:
         engine: that started it.
+        server: how that names itself.
         connection: to send standard input on.
         started: False where the engine refused to start it: there is only an exit status.
         stderr: what came on standard error, its first 64 KiB.
@@ -51,10 +52,13 @@ class Program:
 
     started = True
 
-    def __init__(self, engine: DockerEngine, exec_id: str, connection: Connection, body: Body):
+    def __init__(
+        self, engine: DockerEngine, exec_id: str, connection: Connection, body: Body, server: str
+    ) -> None:
         self.connection = connection
         self.stderr = bytearray()
         self.engine = engine
+        self.server = server
         self._id = exec_id
         self._body = body
         self._left = 0
@@ -134,6 +138,21 @@ class Program:
             time.sleep(pause)
             pause = min(pause * 2, 0.2)
 
+    def settle(self, seconds: float) -> None:
+        """Wait until it has its process, so that nothing of its container can hold it up (E12).
+
+        Engines of 20.10 have gone past that when they answer; nothing else tells, but the version.
+
+        Args:
+            seconds: at most.
+        """
+        deadline = time.monotonic() + seconds
+        while not self.server.startswith("Docker/20.") and time.monotonic() < deadline:
+            state = self.engine.json("GET", f"/exec/{self._id}/json")
+            if state.get("Pid") or state.get("ExitCode") is not None:
+                break
+            time.sleep(0.005)
+
     def errors(self) -> str:
         """Standard error as text."""
         return bytes(self.stderr).decode("utf-8", "surrogateescape").strip()
@@ -153,12 +172,15 @@ class _NotStarted(Program):
     started = False
 
     def __init__(self, engine: DockerEngine, code: int, text: str) -> None:
-        self.engine = engine
+        self.engine, self.server = engine, ""
         self.stderr = bytearray(text.encode("utf-8", "surrogateescape"))
         self._code = code
 
     def readinto(self, buffer: memoryview) -> int:
         return 0
+
+    def settle(self, seconds: float) -> None:
+        pass
 
     def exit_code(self) -> int:
         return self._code
@@ -195,6 +217,7 @@ def start_program(
     head, answer = engine.call("POST", target, data=_bytes_of(order), wait=30.0)
     if head.status != 201:
         raise engine.fail(head, answer, "exec", container=container)
+    server = head.headers.get("server", "")
     exec_id = str(parse(answer.decode("utf-8", "replace"))["Id"])
     connection = engine.connect()
     try:
@@ -220,7 +243,7 @@ def start_program(
     except BaseException:
         connection.close()
         raise
-    return Program(engine, exec_id, connection, body)
+    return Program(engine, exec_id, connection, body, server)
 
 
 def _bytes_of(order: str) -> bytes:

@@ -65,6 +65,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the en
 _RACED = (b"No such file or directory", b"Not a directory", b"Too many levels of symbolic links")
 _KILLED = 128  # an exit status above: by a signal
 _USUAL = ("/usr/bin", "/bin")
+_STARTS = 2.0  # seconds that a program may take to start
 _LOOK = 0.2  # seconds between two looks at a cancel
 _FEW = 5000  # up to so many entries a program is asked for one by one
 _LARGE = 64 << 10  # bytes of a directory itself with more than a thousand or so entries
@@ -268,6 +269,11 @@ def list_beside(engine: DockerEngine, container: str, path: str) -> Beside | Non
     try:
         program = engine.start_program(container, _find(ways[0], path, True))
     except VolcopyError:
+        return None
+    try:
+        program.settle(_STARTS)
+    except VolcopyError:
+        program.close()
         return None
     if not program.started:
         return None
