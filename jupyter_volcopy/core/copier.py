@@ -99,9 +99,7 @@ class Copier:
         with _Interruptible(self.engine, run.cancel), Contexts() as stack:
             places: dict[str, Place] = {}
             streamed = isinstance(target, Stream) or any(isinstance(it, Stream) for it in many)
-            run.confirm = getattr(self._inner(), "confirm", run.confirm)
-            if not streamed and direction != "copy":
-                self._reach(run, stack)
+            self._reach(run, stack, directly=not streamed and direction != "copy")
 
             def place(endpoint: ContainerPath | VolumePath) -> Place:
                 return self._place(endpoint, stack, places, run.engine)
@@ -192,9 +190,10 @@ class Copier:
         """The engine behind a policy."""
         return getattr(self.engine, "inner", self.engine)
 
-    def _reach(self, run: Run, stack: Contexts) -> None:
+    def _reach(self, run: Run, stack: Contexts, *, directly: bool = True) -> None:
         """Reach containers directly in this transfer, where that is possible and wanted."""
-        direct = self._direct(run.options)
+        run.confirm = getattr(self._inner(), "confirm", run.confirm)
+        direct = self._direct(run.options) if directly else None
         if direct is not None:
             run.engine = stack.enter(direct).under(self.engine)
             run.confirm = direct.confirm
@@ -338,7 +337,6 @@ class Copier:
         started = time.monotonic()
         with Contexts() as stack:
             places: dict[str, Place] = {}
-            run.confirm = getattr(self._inner(), "confirm", None)
             self._reach(run, stack)
             put_file(
                 run,

@@ -53,8 +53,7 @@ class Inventory:
         self._path = clean(path)
         self._beside = beside
         self._least_bytes = -1  # that its files surely hold, once that is known
-        self._room: tuple[str, int] | None = None
-        self._stop: Callable[[], None] | None = None
+        self._room: tuple[str, int, Callable[[], None]] | None = None
         self._full: NoSpace | None = None
         if beside is not None and beside.begin(self._expect):
             return
@@ -107,7 +106,7 @@ class Inventory:
 
         free = local_free(directory) if self._least_bytes < 0 or self._matters() else None
         if free is not None:
-            self._stop, self._room = stop, (directory, free)
+            self._room = directory, free, stop
             self._look_for_room()
         self.refused()
 
@@ -119,11 +118,10 @@ class Inventory:
             return
         from jupyter_volcopy.core.room import too_little
 
-        directory, free = self._room
+        directory, free, stop = self._room
         if self._least_bytes > free:
             self._full = too_little(f"in {directory}", self._least_bytes, free)
-            if self._stop is not None:
-                self._stop()
+            stop()
 
     def settle(self) -> None:
         """Wait until it is listed, once the archive has been read to its end: so it fitted.

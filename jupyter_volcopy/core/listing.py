@@ -263,6 +263,8 @@ def list_beside(engine: DockerEngine, container: str, path: str) -> Beside | Non
     """
     known = engine.listers.get(container)
     ways = _likely(engine, container) if known is None else (known,)
+    if not ways:
+        engine.listers[container] = "none"  # `can_list` need not look again
     if not ways or ways[0] == "none":
         return None
     path = clean(path)

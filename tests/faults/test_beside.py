@@ -23,11 +23,11 @@ from jupyter_volcopy.core.discovery import open_engine
 from jupyter_volcopy.core.docker_engine import DockerEngine
 from jupyter_volcopy.core.journal import Journal
 from jupyter_volcopy.core.model import Listing
+from jupyter_volcopy.core.report import Report
 from jupyter_volcopy.errors import NoSpace, TransferCancelled
 from tests.conftest import Docker, wait_for
 
 LARGE = 1 << 20
-SECOND = 10**9
 
 
 @pytest.fixture
@@ -85,6 +85,23 @@ def late(
     monkeypatch.setattr(engine, "list_beside", made)
 
 
+@pytest.fixture
+def pull_late(
+    engine: DockerEngine,
+    copier: Copier,
+    shared: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Report]:
+    """`pull_late(meanwhile, **options)`: `/play` to `got`, with a `late` listing."""
+
+    def pull(meanwhile: Callable[[], object], **options: Any) -> Report:
+        late(engine, monkeypatch, meanwhile)
+        return copier.copy(f"{shared[0]}:/play", str(tmp_path / "got"), **options)
+
+    return pull
+
+
 def tree(path: Path) -> dict[str, bytes | None]:
     return {
         str(item.relative_to(path)): item.read_bytes() if item.is_file() else None
@@ -102,44 +119,28 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_what_came_after_it_was_read(
-    what: str,
-    engine: DockerEngine,
-    copier: Copier,
-    shared: tuple[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    what: str, pull_late: Callable[..., Report], shared: tuple[str, Path], tmp_path: Path
 ) -> None:
     """Whether it came late or was left out is no guess: listed first, all is read once more."""
-    name, play = shared
-    late(engine, monkeypatch, lambda: CHANGES[what](play))
-    report = copier.copy(f"{name}:/play", str(tmp_path / "got"))
+    play = shared[1]
+    report = pull_late(lambda: CHANGES[what](play))
     assert report.ok and {note.code for note in report.warnings} <= {"link"}
     assert tree(tmp_path / "got") == tree(play)
 
 
 def test_what_came_then_and_is_not_wanted_is_not_missed(
-    engine: DockerEngine,
-    copier: Copier,
-    shared: tuple[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    pull_late: Callable[..., Report], shared: tuple[str, Path], tmp_path: Path
 ) -> None:
-    name, play = shared
-    late(engine, monkeypatch, lambda: (play / "sub" / "x.tmp").write_bytes(b"x"))
-    assert copier.copy(f"{name}:/play", str(tmp_path / "got"), exclude=("*.tmp",)).ok
+    new = shared[1] / "sub" / "x.tmp"
+    assert pull_late(lambda: new.write_bytes(b"x"), exclude=("*.tmp",)).ok
     assert sorted(tree(tmp_path / "got")) == ["a", "sub", "sub/b"]
 
 
 def test_a_directory_that_was_emptied_before_it_was_listed(
-    engine: DockerEngine,
-    copier: Copier,
-    shared: tuple[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    pull_late: Callable[..., Report], shared: tuple[str, Path], tmp_path: Path
 ) -> None:
-    name, play = shared
-    late(engine, monkeypatch, lambda: (play / "sub" / "b").unlink(missing_ok=True))
-    assert copier.copy(f"{name}:/play", str(tmp_path / "got")).ok
+    only = shared[1] / "sub" / "b"
+    assert pull_late(lambda: only.unlink(missing_ok=True)).ok
     assert sorted(tree(tmp_path / "got")) == ["a", "sub"]
 
 
@@ -171,34 +172,22 @@ def test_what_is_left_out_is_named_all_the_same(
 
 
 def test_what_went_before_it_was_listed_came(
-    engine: DockerEngine,
-    copier: Copier,
-    shared: tuple[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    pull_late: Callable[..., Report], shared: tuple[str, Path], tmp_path: Path
 ) -> None:
-    name, play = shared
-    late(engine, monkeypatch, (play / "a").unlink)
-    assert copier.copy(f"{name}:/play", str(tmp_path / "got")).ok
+    assert pull_late((shared[1] / "a").unlink).ok
     assert (tmp_path / "got" / "a").read_bytes() == b"a"
 
 
 @pytest.mark.parametrize("second", ["the same second", "another second"])
 def test_a_file_that_changed_before_it_was_listed_is_read_once_more(
-    second: str,
-    engine: DockerEngine,
-    copier: Copier,
-    shared: tuple[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    second: str, pull_late: Callable[..., Report], shared: tuple[str, Path], tmp_path: Path
 ) -> None:
     """The listing knows only what it became; what was read says what it was."""
-    name, play = shared
+    play = shared[1]
     (play / "a").write_bytes(b"1" * LARGE)
     if second == "another second":
         os.utime(play / "a", (1_600_000_000, 1_600_000_000))
-    late(engine, monkeypatch, lambda: (play / "a").write_bytes(b"2" * LARGE))
-    assert copier.copy(f"{name}:/play", str(tmp_path / "got")).ok
+    assert pull_late(lambda: (play / "a").write_bytes(b"2" * LARGE)).ok
     assert (tmp_path / "got" / "a").read_bytes() == b"2" * LARGE
 
 
